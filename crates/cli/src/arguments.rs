@@ -1,0 +1,178 @@
+//! The command line: every command with its flags, help and an example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Version, licence and where the source is, as section 13 of the licence asks.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nlicence: ",
+    env!("CARGO_PKG_LICENSE"),
+    "\nsource: ",
+    env!("CARGO_PKG_REPOSITORY")
+);
+
+/// Epicenter's hub: documents sync through it, and nothing is lost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "epicenter",
+    version,
+    long_version = LONG_VERSION,
+    arg_required_else_help = true,
+    after_help = "Example:\n  epicenter serve\n\nExit codes: 0 success, 1 wrong usage or configuration, 2 the command failed."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the hub
+    ///
+    /// Needs no configuration: listens on 127.0.0.1:8787, keeps everything in one data directory and generates the
+    /// secrets it lacks. Prints one line on stdout when it is ready; logs go to stderr. The first SIGTERM or SIGINT
+    /// shuts down gracefully, the second exits at once.
+    #[command(
+        after_help = "Examples:\n  epicenter serve\n  epicenter serve --listen 0.0.0.0:8787 --data-dir /var/lib/epicenter --public-origin https://hub.example\n  epicenter serve --check"
+    )]
+    Serve(ServeArguments),
+    /// Manage accounts and tokens of the hub on this machine
+    #[command(
+        subcommand,
+        after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin --admin < password.txt"
+    )]
+    Admin(AdminCommand),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArguments {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Origin under which people reach the hub, such as https://hub.example
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_origin: Option<String>,
+    /// What to log: a level, or a filter such as info,epicenter_native=debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// Print the effective configuration with secrets masked, and exit
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// Which hub a command is about.
+#[derive(Args, Debug)]
+pub(crate) struct PlaceArguments {
+    /// Folder that holds everything the hub keeps
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file instead of ./epicenter-hub.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Manage accounts
+    #[command(
+        subcommand,
+        after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin < password.txt"
+    )]
+    User(UserCommand),
+    /// Print an access token for an account
+    ///
+    /// Signed by the hub's own keys for the client epicenter-cli with every API scope. Works while the hub runs and
+    /// while it does not.
+    #[command(
+        after_help = "Example:\n  TOKEN=$(epicenter admin token --email ada@example.org --ttl 600)\n  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8787/api/session"
+    )]
+    Token(TokenArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; prints its id
+    ///
+    /// Works while the hub runs and while it does not; the account can be used at once. The address counts as
+    /// verified by the operator. The first account of a hub must be an admin.
+    #[command(
+        after_help = "Example:\n  printf '%s' \"$PASSWORD\" | epicenter admin user add --email ada@example.org --password-stdin --admin"
+    )]
+    Add(UserAddArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UserAddArguments {
+    /// Address of the account
+    #[arg(long)]
+    pub(crate) email: String,
+    /// Read the password from stdin, up to the first line break
+    #[arg(long, required = true)]
+    pub(crate) password_stdin: bool,
+    /// Make the account an admin
+    #[arg(long)]
+    pub(crate) admin: bool,
+    /// Display name [default: the part of the address before the @]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Print one JSON object instead of the id
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArguments {
+    /// Address of the account
+    #[arg(long)]
+    pub(crate) email: String,
+    /// Lifetime in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) ttl: u64,
+    /// Origin of the hub [default: the one that serve recorded in the data directory]
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_origin: Option<String>,
+    /// Print one JSON object instead of the token
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn check_has_example(command: &clap::Command) {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(
+            help.contains("Example"),
+            "`{}` has no example",
+            command.get_name()
+        );
+        command
+            .get_subcommands()
+            .filter(|sub| sub.get_name() != "help")
+            .for_each(check_has_example);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_text_has_an_example() {
+        check_has_example(&Arguments::command());
+    }
+}

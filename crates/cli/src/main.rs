@@ -1,0 +1,53 @@
+//! The `epicenter` program.
+//!
+//! Argument parsing, exit codes and what a person reads live here; the hub itself is `epicenter-native`. stdout carries
+//! data only, everything said to a person goes to stderr, and every error ends with a `hint:` line. Exit codes: 0
+//! success, 1 wrong usage or configuration, 2 the command failed.
+
+mod admin;
+mod arguments;
+mod configuration;
+mod failure;
+mod logging;
+mod serve;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{AdminCommand, Arguments, Command, UserCommand};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => return Failure::usage(&error).report(),
+        // `--help` and `--version` are answers, not errors.
+        Err(error) => return finish(print(&error.render().to_string())),
+    };
+    finish(match arguments.command {
+        Command::Serve(serve) => serve::run(serve),
+        Command::Admin(AdminCommand::User(UserCommand::Add(add))) => admin::add_user(&add),
+        Command::Admin(AdminCommand::Token(token)) => admin::issue_token(&token),
+    })
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Writes data to stdout; a reader that went away is a failure of the command, not a panic.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| {
+            Failure::new("the answer cannot be written to stdout", "keep stdout open")
+                .caused_by(&error)
+        })
+}

@@ -1,0 +1,6 @@
+//! The promises of the identity types.
+#![cfg(test)]
+
+mod ids;
+mod ownership;
+mod scopes;

@@ -1,0 +1,208 @@
+//! The hub's configuration, typed and parsed once.
+//!
+//! Every setting is one entry of [`settings::SETTINGS`]: the loader, the printed effective configuration and the
+//! reference page `docs/configuration.md` are made from that list, so they cannot disagree. Later sources win:
+//! defaults, then the TOML file, then the environment, then flags. Libraries below this crate get values and never
+//! read a file or the environment themselves.
+//!
+//! Invariants: an unknown key, a malformed value or a weak secret stops the start; an error names the setting and what
+//! to write instead, and never the value of a secret.
+
+mod error;
+mod file;
+mod load;
+mod reference;
+mod render;
+mod secrets;
+mod settings;
+mod units;
+mod value;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use epicenter_identity::Admit;
+use epicenter_room::RoomConfig;
+use epicenter_server::config::PublicOrigin;
+use zeroize::Zeroizing;
+
+pub use error::ConfigError;
+pub use load::{Flags, Loaded, Source, Sources, load};
+pub use reference::reference_page;
+pub use render::render;
+
+/// The configuration file read from the working directory when no other is named.
+pub const DEFAULT_FILE: &str = "epicenter-hub.toml";
+
+/// A secret as text; never printed, zeroised on drop.
+#[derive(Clone)]
+pub struct SecretText(pub Zeroizing<String>);
+
+impl SecretText {
+    /// The secret itself, for the parser that turns it into keys.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("<redacted>")
+    }
+}
+
+/// Who owns the rooms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Everybody owns their own rooms: the owner is the user's id.
+    #[default]
+    Personal,
+    /// One owner, `shared`, for all who are admitted.
+    Shared {
+        /// Who is admitted.
+        admit: Admit,
+        /// Whether one user may call actions on another user's devices.
+        cross_user_dispatch: bool,
+    },
+}
+
+/// Sizes and counts of sockets, queues and the log; the rules inside one room are in [`RoomConfig`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest WebSocket message and HTTP body.
+    pub max_frame_bytes: usize,
+    /// Bytes queued for one connection before it counts as a slow consumer.
+    pub max_outbound_bytes: usize,
+    /// Commands waiting for one room.
+    pub max_inbox_commands: usize,
+    /// Bytes of commands waiting for one room.
+    pub max_inbox_bytes: usize,
+    /// Open sockets of one user.
+    pub max_user_connections: usize,
+    /// Open sockets of the whole hub.
+    pub max_connections: usize,
+    /// Bytes waiting for the log writer.
+    pub max_log_queue_bytes: usize,
+    /// Rows in one commit.
+    pub max_commit_rows: usize,
+    /// Bytes in one commit.
+    pub max_commit_bytes: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        // The numbers are those of the operations specification; the frame limit is what existing clients meet today.
+        Self {
+            max_frame_bytes: 5 * MIB,
+            max_outbound_bytes: 8 * MIB,
+            max_inbox_commands: 256,
+            max_inbox_bytes: 8 * MIB,
+            max_user_connections: 256,
+            max_connections: 50_000,
+            max_log_queue_bytes: 64 * MIB,
+            max_commit_rows: 4_096,
+            max_commit_bytes: 16 * MIB,
+        }
+    }
+}
+
+/// How log lines are written to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// One readable line an event.
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A `tracing` filter such as `info` or `info,epicenter_native=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::default(),
+        }
+    }
+}
+
+/// Everything that `serve` needs.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Where the hub listens.
+    pub listen: SocketAddr,
+    /// The folder that holds everything the hub keeps.
+    pub data_dir: PathBuf,
+    /// The canonical origin; none means `http://` and the bound address.
+    pub public_origin: Option<PublicOrigin>,
+    /// Personal or shared.
+    pub mode: Mode,
+    /// `ENCRYPTION_SECRETS`; none means the data directory's own.
+    pub encryption_secrets: Option<SecretText>,
+    /// `AUTH_SECRET`; none means the data directory's own.
+    pub auth_secret: Option<SecretText>,
+    /// Sizes and counts.
+    pub limits: LimitsConfig,
+    /// The rules of a room; its `shared` and `cross_user_dispatch` follow from `mode`.
+    pub rooms: RoomConfig,
+    /// How long a graceful shutdown may take.
+    pub shutdown_deadline_ms: u64,
+    /// Where the exact source of this program is (AGPL section 13).
+    pub source_url: String,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl HostConfig {
+    /// The defaults of every setting over a data directory.
+    pub fn with_defaults(data_dir: PathBuf) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
+            data_dir,
+            public_origin: None,
+            mode: Mode::default(),
+            encryption_secrets: None,
+            auth_secret: None,
+            limits: LimitsConfig::default(),
+            rooms: RoomConfig::default(),
+            shutdown_deadline_ms: 10_000,
+            source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
+            log: LogConfig::default(),
+        }
+    }
+
+    /// The defaults on a free port of the loopback interface.
+    pub fn for_tests(data_dir: PathBuf) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            ..Self::with_defaults(data_dir)
+        }
+    }
+
+    /// Sets who owns the rooms, together with the room rules that follow from it.
+    pub fn set_mode(&mut self, mode: Mode) {
+        (self.rooms.shared, self.rooms.cross_user_dispatch) = match &mode {
+            Mode::Personal => (false, false),
+            Mode::Shared {
+                cross_user_dispatch,
+                ..
+            } => (true, *cross_user_dispatch),
+        };
+        self.mode = mode;
+    }
+}
+
+#[cfg(test)]
+mod tests;

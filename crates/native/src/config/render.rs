@@ -1,0 +1,95 @@
+//! The effective configuration as TOML that loads again, without any secret.
+
+use std::fmt::Write as _;
+
+use super::load::Loaded;
+use super::settings::{Draft, SETTINGS, SHARED, Slot};
+use super::units::{format_duration, format_size};
+
+/// Writes every setting with its value and where that comes from.
+///
+/// The text is a configuration file that gives the same configuration, but for the secrets, which appear as comments
+/// that say whether they are set.
+pub fn render(loaded: &Loaded) -> String {
+    let mut draft = Draft::of(loaded.config.clone(), Some(loaded.config.data_dir.clone()));
+    let mut text = String::new();
+    let mut current_section = "";
+    for setting in SETTINGS {
+        let (section, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if section == SHARED && draft.mode != SHARED {
+            continue;
+        }
+        if section != current_section {
+            text.push_str(&format!("\n[{section}]\n"));
+            current_section = section;
+        }
+        let origin = loaded
+            .sources
+            .get(setting.key)
+            .map_or_else(|| "default".to_owned(), ToString::to_string);
+        let line = match setting.key {
+            "encryption_secrets_file" => secret_line(
+                "ENCRYPTION_SECRETS",
+                loaded.config.encryption_secrets.is_some(),
+                &origin,
+            ),
+            "auth_secret_file" => {
+                secret_line("AUTH_SECRET", loaded.config.auth_secret.is_some(), &origin)
+            }
+            _ => match show(&(setting.slot)(&mut draft)) {
+                Some(value) => format!("{name} = {value} # {origin}"),
+                None => format!("# {name}: {}", setting.default_text.unwrap_or("not set")),
+            },
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+fn secret_line(variable: &str, is_set: bool, origin: &str) -> String {
+    if is_set {
+        format!("# {variable}: ******** ({origin})")
+    } else {
+        format!("# {variable}: the hub's own, kept in the data directory")
+    }
+}
+
+/// The TOML value in a slot; none when nothing is set.
+pub(super) fn show(slot: &Slot<'_>) -> Option<String> {
+    Some(match slot {
+        Slot::Address(value) => quote(&value.to_string()),
+        Slot::Path(value) => quote(&value.as_ref()?.to_string_lossy()),
+        Slot::Origin(value) => quote(value.as_ref()?.as_str()),
+        Slot::Url(value) | Slot::Text(value) => quote(value),
+        Slot::Choice(_, value) => quote(value),
+        Slot::Switch(value) => value.to_string(),
+        Slot::TextList(values) => {
+            let items: Vec<String> = values.iter().map(|value| quote(value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Slot::Duration(value, _) => quote(&format_duration(**value)),
+        Slot::Size(value, _) => quote(&format_size(**value as u64)),
+        Slot::Count(value, _) => value.to_string(),
+        Slot::SmallCount(value, _) => value.to_string(),
+    })
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            character if character.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04X}", character as u32);
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

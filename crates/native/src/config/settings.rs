@@ -1,0 +1,396 @@
+//! The one list of settings: key, variables, flag, meaning and the place each one fills.
+//!
+//! A slot gives both ways through one borrow: the loader writes through it, the printed configuration and the
+//! reference page read through it. Adding a setting is adding an entry here and a field in `config.rs`.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use epicenter_identity::Admit;
+use epicenter_server::config::PublicOrigin;
+
+use super::{HostConfig, LogFormat, Mode};
+
+/// A configuration while it is being put together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) host: HostConfig,
+    /// None until named: the default depends on the environment.
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) mode: &'static str,
+    pub(super) admit: Admit,
+    pub(super) cross_user_dispatch: bool,
+    pub(super) log_format: &'static str,
+    pub(super) encryption_secrets_file: Option<PathBuf>,
+    pub(super) auth_secret_file: Option<PathBuf>,
+}
+
+impl Draft {
+    /// Nothing but defaults.
+    pub(super) fn new() -> Self {
+        Self::of(HostConfig::with_defaults(PathBuf::new()), None)
+    }
+
+    /// A finished configuration taken apart again, to be printed.
+    pub(super) fn of(host: HostConfig, data_dir: Option<PathBuf>) -> Self {
+        let (mode, admit, cross_user_dispatch) = match host.mode.clone() {
+            Mode::Personal => (PERSONAL, Admit::default(), false),
+            Mode::Shared {
+                admit,
+                cross_user_dispatch,
+            } => (SHARED, admit, cross_user_dispatch),
+        };
+        let log_format = match host.log.format {
+            LogFormat::Auto => LOG_FORMATS[0],
+            LogFormat::Human => LOG_FORMATS[1],
+            LogFormat::Json => LOG_FORMATS[2],
+        };
+        Self {
+            host,
+            data_dir,
+            mode,
+            admit,
+            cross_user_dispatch,
+            log_format,
+            encryption_secrets_file: None,
+            auth_secret_file: None,
+        }
+    }
+
+    /// The form of log lines that was chosen.
+    pub(super) fn log_format(&self) -> LogFormat {
+        match self.log_format {
+            "human" => LogFormat::Human,
+            "json" => LogFormat::Json,
+            _ => LogFormat::Auto,
+        }
+    }
+}
+
+pub(super) const PERSONAL: &str = "personal";
+pub(super) const SHARED: &str = "shared";
+const LOG_FORMATS: [&str; 3] = ["auto", "human", "json"];
+
+/// Where a value goes, and with it what it may be.
+#[derive(Debug)]
+pub(super) enum Slot<'a> {
+    Address(&'a mut SocketAddr),
+    Path(&'a mut Option<PathBuf>),
+    Origin(&'a mut Option<PublicOrigin>),
+    Url(&'a mut String),
+    Text(&'a mut String),
+    Choice(&'static [&'static str], &'a mut &'static str),
+    Switch(&'a mut bool),
+    TextList(&'a mut Vec<String>),
+    Duration(&'a mut u64, RangeInclusive<u64>),
+    Size(&'a mut usize, RangeInclusive<usize>),
+    Count(&'a mut usize, RangeInclusive<usize>),
+    SmallCount(&'a mut u32, RangeInclusive<u32>),
+}
+
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// The TOML key with its section.
+    pub(super) key: &'static str,
+    /// Environment variables, the preferred one first.
+    pub(super) environment: &'static [&'static str],
+    /// The flag of `epicenter serve`.
+    pub(super) flag: Option<&'static str>,
+    /// What it means, in sentences of one line each.
+    pub(super) about: &'static str,
+    /// Text for the default where the value itself does not tell.
+    pub(super) default_text: Option<&'static str>,
+    pub(super) slot: fn(&mut Draft) -> Slot<'_>,
+}
+
+const KIB: usize = 1 << 10;
+const GIB: usize = 1 << 30;
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+
+/// A setting that only the file has.
+const fn in_file(
+    key: &'static str,
+    about: &'static str,
+    slot: fn(&mut Draft) -> Slot<'_>,
+) -> Setting {
+    Setting {
+        key,
+        environment: &[],
+        flag: None,
+        about,
+        default_text: None,
+        slot,
+    }
+}
+
+/// Finds a setting by its key.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Every setting, those without a section first.
+pub(super) static SETTINGS: &[Setting] = &[
+    Setting {
+        key: "listen",
+        environment: &["EPICENTER_LISTEN"],
+        flag: Some("--listen"),
+        about: "The address and port the hub listens on.\nPort 0 takes a free one; the line on stdout names it.",
+        default_text: None,
+        slot: |draft| Slot::Address(&mut draft.host.listen),
+    },
+    Setting {
+        key: "data_dir",
+        environment: &["EPICENTER_DATA_DIR"],
+        flag: Some("--data-dir"),
+        about: "The folder that holds everything the hub keeps: rooms, accounts, keys.\nIt is created with mode 0700.\nA relative path in the file is relative to the file's folder.",
+        default_text: Some(
+            "`$XDG_DATA_HOME/epicenter/hub`, or `~/.local/share/epicenter/hub` without that variable; `~/Library/Application Support/epicenter/hub` on macOS",
+        ),
+        slot: |draft| Slot::Path(&mut draft.data_dir),
+    },
+    Setting {
+        key: "public_origin",
+        environment: &["API_PUBLIC_ORIGIN"],
+        flag: Some("--public-origin"),
+        about: "The origin under which people reach the hub: scheme, host and optional port, without a path.\nIssuer, audience and every redirect follow from it; nothing is inferred from a request.",
+        default_text: Some("`http://` and the address the hub listens on"),
+        slot: |draft| Slot::Origin(&mut draft.host.public_origin),
+    },
+    in_file(
+        "mode",
+        "Who owns the rooms: `personal` gives everybody their own, `shared` has one owner for all who are admitted.\nKeys and room names hang on it, so a data directory keeps the mode of its first start.",
+        |draft| Slot::Choice(&[PERSONAL, SHARED], &mut draft.mode),
+    ),
+    in_file(
+        "source_url",
+        "Where the exact source of the running program is, shown to its users as the licence asks.\nSet it when you run a modified hub.",
+        |draft| Slot::Url(&mut draft.host.source_url),
+    ),
+    in_file(
+        "shutdown_deadline",
+        "How long a graceful shutdown may take before the process exits anyway.",
+        |draft| Slot::Duration(&mut draft.host.shutdown_deadline_ms, SECOND..=600 * SECOND),
+    ),
+    Setting {
+        key: "encryption_secrets_file",
+        environment: &["ENCRYPTION_SECRETS_FILE"],
+        flag: None,
+        about: "A file that holds `ENCRYPTION_SECRETS`, from which the keys of every owner are derived.",
+        default_text: Some("the hub's own, generated in the data directory on the first start"),
+        slot: |draft| Slot::Path(&mut draft.encryption_secrets_file),
+    },
+    Setting {
+        key: "auth_secret_file",
+        environment: &["AUTH_SECRET_FILE", "BETTER_AUTH_SECRET_FILE"],
+        flag: None,
+        about: "A file that holds `AUTH_SECRET`, which seals the private signing keys.",
+        default_text: Some("the hub's own, generated in the data directory on the first start"),
+        slot: |draft| Slot::Path(&mut draft.auth_secret_file),
+    },
+    in_file(
+        "shared.admit.emails",
+        "Verified addresses that are admitted to a shared hub.",
+        |draft| Slot::TextList(&mut draft.admit.emails),
+    ),
+    in_file(
+        "shared.admit.domains",
+        "Domains whose verified addresses are admitted to a shared hub.",
+        |draft| Slot::TextList(&mut draft.admit.domains),
+    ),
+    in_file(
+        "shared.cross_user_dispatch",
+        "Whether one user of a shared hub may call actions on another user's devices.",
+        |draft| Slot::Switch(&mut draft.cross_user_dispatch),
+    ),
+    in_file(
+        "limits.max_frame_bytes",
+        "Largest WebSocket message and HTTP body.",
+        |draft| Slot::Size(&mut draft.host.limits.max_frame_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "limits.max_outbound_bytes",
+        "Bytes queued for one connection; a reader that falls further behind is closed and catches up when it reconnects.",
+        |draft| Slot::Size(&mut draft.host.limits.max_outbound_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "limits.max_inbox_commands",
+        "Commands waiting for one room; its sockets are not read while it is full.",
+        |draft| Slot::Count(&mut draft.host.limits.max_inbox_commands, 1..=1_000_000),
+    ),
+    in_file(
+        "limits.max_inbox_bytes",
+        "Bytes of commands waiting for one room; at least `limits.max_frame_bytes`.",
+        |draft| Slot::Size(&mut draft.host.limits.max_inbox_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "limits.max_user_connections",
+        "Open sockets of one user.",
+        |draft| Slot::Count(&mut draft.host.limits.max_user_connections, 1..=10_000_000),
+    ),
+    in_file(
+        "limits.max_connections",
+        "Open sockets of the whole hub.",
+        |draft| Slot::Count(&mut draft.host.limits.max_connections, 1..=10_000_000),
+    ),
+    in_file(
+        "limits.max_log_queue_bytes",
+        "Bytes of updates waiting for the disk, over all rooms; at least `limits.max_commit_bytes`.",
+        |draft| Slot::Size(&mut draft.host.limits.max_log_queue_bytes, KIB..=16 * GIB),
+    ),
+    in_file(
+        "limits.max_commit_rows",
+        "Updates in one commit of the log.",
+        |draft| Slot::Count(&mut draft.host.limits.max_commit_rows, 1..=1_000_000),
+    ),
+    in_file(
+        "limits.max_commit_bytes",
+        "Bytes in one commit of the log.",
+        |draft| Slot::Size(&mut draft.host.limits.max_commit_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "rooms.lifetime",
+        "How long a socket may outlive its token check; the first frame after that closes it and the client opens a fresh one.",
+        |draft| Slot::Duration(&mut draft.host.rooms.lifetime_ms, 1..=DAY),
+    ),
+    in_file(
+        "rooms.silent_grace",
+        "How much longer a socket that says nothing may stay.",
+        |draft| Slot::Duration(&mut draft.host.rooms.silent_grace_ms, 1..=DAY),
+    ),
+    in_file(
+        "rooms.departure_delay",
+        "How late a departure is announced, so that a tab that hands over to another is not seen.",
+        |draft| Slot::Duration(&mut draft.host.rooms.departure_delay_ms, 0..=60 * SECOND),
+    ),
+    in_file(
+        "rooms.presence_join",
+        "How long presence changes are gathered into one list.",
+        |draft| Slot::Duration(&mut draft.host.rooms.presence_join_ms, 0..=60 * SECOND),
+    ),
+    in_file(
+        "rooms.dispatch_timeout",
+        "How long a called device may take to answer before the caller is told that it is offline.\nAt most a minute, because an HTTP call that waits for the answer is bounded as well.",
+        |draft| {
+            Slot::Duration(
+                &mut draft.host.rooms.dispatch_timeout_ms,
+                SECOND..=60 * SECOND,
+            )
+        },
+    ),
+    in_file(
+        "rooms.gap_request",
+        "How often one connection is asked for what its updates are missing.",
+        |draft| {
+            Slot::Duration(
+                &mut draft.host.rooms.gap_request_ms,
+                SECOND..=3_600 * SECOND,
+            )
+        },
+    ),
+    in_file(
+        "rooms.max_pending_bytes",
+        "Bytes of updates that wait for others, per room.",
+        |draft| Slot::Size(&mut draft.host.rooms.max_pending_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "rooms.max_in_flight_bytes",
+        "Bytes of one room that wait for the disk before its inbox is no longer read.",
+        |draft| Slot::Size(&mut draft.host.rooms.max_in_flight_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "rooms.max_actions_bytes",
+        "Bytes of the actions that one device publishes; at most `limits.max_frame_bytes`.",
+        |draft| Slot::Size(&mut draft.host.rooms.max_actions_bytes, 2..=GIB),
+    ),
+    in_file(
+        "rooms.max_room_actions_bytes",
+        "Bytes of the actions of all devices in one room.",
+        |draft| Slot::Size(&mut draft.host.rooms.max_room_actions_bytes, 2..=GIB),
+    ),
+    in_file(
+        "rooms.max_calls",
+        "Calls in flight of one connection.",
+        |draft| Slot::Count(&mut draft.host.rooms.max_calls, 1..=1_000_000),
+    ),
+    in_file(
+        "rooms.max_device_connections",
+        "Open sockets of one device in one room.",
+        |draft| Slot::Count(&mut draft.host.rooms.max_device_connections, 1..=10_000_000),
+    ),
+    in_file(
+        "rooms.max_connections",
+        "Open sockets of one room.",
+        |draft| Slot::Count(&mut draft.host.rooms.max_connections, 1..=10_000_000),
+    ),
+    in_file(
+        "rooms.max_structs",
+        "Structs in one update; bounds the work that a small frame can cause.",
+        |draft| {
+            Slot::SmallCount(
+                &mut draft.host.rooms.limits.max_structs,
+                1..=i32::MAX as u32,
+            )
+        },
+    ),
+    in_file(
+        "rooms.max_state_vector_entries",
+        "Entries of one state vector.",
+        |draft| {
+            Slot::SmallCount(
+                &mut draft.host.rooms.limits.max_state_vector_entries,
+                1..=i32::MAX as u32,
+            )
+        },
+    ),
+    in_file(
+        "rooms.max_nesting",
+        "How deeply a value may nest.",
+        |draft| Slot::SmallCount(&mut draft.host.rooms.limits.max_nesting, 1..=100_000),
+    ),
+    Setting {
+        key: "log.level",
+        environment: &["RUST_LOG"],
+        flag: Some("--log"),
+        about: "What is logged: a level, or a filter such as `info,epicenter_native=debug`.",
+        default_text: None,
+        slot: |draft| Slot::Text(&mut draft.host.log.level),
+    },
+    in_file(
+        "log.format",
+        "`human` writes lines for people, `json` one object a line, `auto` the first on a terminal and the second otherwise.",
+        |draft| Slot::Choice(&LOG_FORMATS, &mut draft.log_format),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_sections_are_contiguous() {
+        let mut seen = Vec::new();
+        for setting in SETTINGS {
+            let section = setting
+                .key
+                .split_once('.')
+                .map_or("", |(section, _)| section);
+            if seen.last() != Some(&section) {
+                assert!(!seen.contains(&section), "section {section} is split");
+                seen.push(section);
+            }
+            assert_eq!(
+                SETTINGS
+                    .iter()
+                    .filter(|other| other.key == setting.key)
+                    .count(),
+                1,
+                "{}",
+                setting.key
+            );
+        }
+        assert_eq!(seen[0], "");
+    }
+}

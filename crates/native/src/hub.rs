@@ -1,0 +1,233 @@
+//! A running hub: what `epicenter serve` starts and stops.
+//!
+//! Start-up order: data directory and its lock, secrets, identity store and signing key, room log, listener. Nothing is
+//! served before all of it stands, and a second hub on the same directory is refused before it has changed anything.
+//! Shutdown order: no new connections, sockets closed with 1001, open requests answered, log flushed, all within one
+//! deadline.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use epicenter_identity::{OwnershipRule, personal, shared};
+use epicenter_server::config::{HubConfig, PublicOrigin};
+use epicenter_server::ports::{Clock, Ports};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admission::Admission;
+use crate::clock::HostClock;
+use crate::config::{HostConfig, Mode};
+use crate::data_dir::{DataDir, GivenSecrets, Secrets};
+use crate::identity_store::{IdentityStore, OwnershipMode};
+use crate::keys::RingVerify;
+use crate::listener::{self, Front};
+use crate::log::{Log, LogConfig, SqliteLog};
+use crate::random::OsRandom;
+use crate::rooms::RoomRegistry;
+
+/// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
+const FLUSH_SHARE: u32 = 4;
+
+/// A hub that serves until it is shut down.
+pub struct Hub {
+    address: SocketAddr,
+    origin: PublicOrigin,
+    deadline: Duration,
+    stopping: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    rooms: RoomRegistry,
+    log: Arc<SqliteLog>,
+    /// Holds the lock on the data directory for as long as the hub lives.
+    _data_dir: DataDir,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Hub")
+            .field("address", &self.address)
+            .field("origin", &self.origin.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the data directory and the configuration amount to, read on a blocking thread.
+struct Stores {
+    data_dir: DataDir,
+    secrets: Secrets,
+    identity: IdentityStore,
+    log: Arc<SqliteLog>,
+}
+
+impl Hub {
+    /// Starts a hub; it serves when this returns.
+    ///
+    /// # Errors
+    /// When the data directory is in use, unreadable or of another mode, a secret is missing or wrong, or the address
+    /// cannot be bound.
+    pub async fn start(config: HostConfig) -> anyhow::Result<Self> {
+        Self::start_with_log(config, |log| log).await
+    }
+
+    /// Starts a hub whose rooms see the log through `wrap`: tests delay and fail appends there.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub async fn start_with_log(
+        config: HostConfig,
+        wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+    ) -> anyhow::Result<Self> {
+        let clock = HostClock::start();
+        let (stores, config) = {
+            let clock = clock.clone();
+            tokio::task::spawn_blocking(move || {
+                Stores::open(&config, &clock).map(|stores| (stores, config))
+            })
+            .await
+            .context("opening the stores panicked")??
+        };
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr().context("the bound address is unknown")?;
+        let origin = match config.public_origin {
+            Some(origin) => origin,
+            None => PublicOrigin::parse(&format!("http://{address}"))
+                .context("the bound address makes no origin")?,
+        };
+        stores
+            .identity
+            .record_origin(&origin)
+            .context("the origin cannot be recorded")?;
+
+        let rooms = RoomRegistry::new(
+            wrap(Arc::clone(&stores.log) as Arc<dyn Log>),
+            clock.clone(),
+            config.rooms.clone(),
+            config.limits.clone(),
+        );
+        let identity = Arc::new(stores.identity);
+        let router = epicenter_server::Hub::router(
+            HubConfig {
+                origin: origin.clone(),
+                ownership: ownership_rule(config.mode),
+                root_keyring: stores.secrets.encryption,
+                loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
+                max_body_bytes: config.limits.max_frame_bytes,
+                update_limits: config.rooms.limits,
+                runtime: "native",
+                version: env!("CARGO_PKG_VERSION"),
+                source_url: config.source_url,
+            },
+            Ports {
+                clock: Arc::new(clock),
+                random: Arc::new(OsRandom),
+                verify: Arc::new(RingVerify),
+                signing_keys: identity.clone(),
+                users: identity.clone(),
+                devices: identity.clone(),
+                rooms: Arc::new(rooms.clone()),
+                health: identity,
+            },
+        );
+        let admission = Admission::new(
+            config.limits.max_user_connections,
+            config.limits.max_connections,
+        );
+        let front = Front {
+            router,
+            rooms: rooms.clone(),
+            admission: Arc::new(admission),
+            limits: config.limits,
+        };
+        let (stopping, stops) = watch::channel(false);
+        let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
+        tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
+        Ok(Self {
+            address,
+            origin,
+            deadline: Duration::from_millis(config.shutdown_deadline_ms),
+            stopping,
+            server,
+            rooms,
+            log: stores.log,
+            _data_dir: stores.data_dir,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The canonical public origin.
+    pub fn origin(&self) -> &PublicOrigin {
+        &self.origin
+    }
+
+    /// Stops accepting, closes sockets with 1001, answers open requests, flushes the log. Takes at most the configured
+    /// deadline; what was acknowledged is on disk whatever happens.
+    pub async fn shutdown(mut self) {
+        let now = Instant::now();
+        let deadline = now + self.deadline;
+        let connections_deadline = deadline - self.deadline / FLUSH_SHARE;
+        // The listener is the only receiver; it may have ended with a panic.
+        let _ = self.stopping.send(true);
+        self.rooms.shut_down();
+        if timeout_at(connections_deadline, &mut self.server).await.is_err() {
+            tracing::warn!("some connections did not end in time and are dropped");
+            self.server.abort();
+        }
+        let log = Arc::clone(&self.log);
+        let flushed = tokio::task::spawn_blocking(move || log.shutdown());
+        if timeout_at(deadline, flushed).await.is_err() {
+            tracing::error!("the room log could not be flushed in time; what was acknowledged is safe");
+        }
+    }
+}
+
+impl Stores {
+    fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let identity = IdentityStore::open(&data_dir.identity_database())?;
+        identity.claim_mode(match config.mode {
+            Mode::Personal => OwnershipMode::Personal,
+            Mode::Shared { .. } => OwnershipMode::Shared,
+        })?;
+        let given = GivenSecrets {
+            encryption: config.encryption_secrets.as_ref().map(|secret| secret.expose()),
+            auth: config.auth_secret.as_ref().map(|secret| secret.expose()),
+        };
+        let secrets = data_dir.load_secrets(given, &identity)?;
+        identity.ensure_signing_key(&secrets.auth, clock.now_ms())?;
+        let limits = LogConfig {
+            max_commit_rows: config.limits.max_commit_rows,
+            max_commit_bytes: config.limits.max_commit_bytes,
+            max_queue_bytes: config.limits.max_log_queue_bytes,
+            ..LogConfig::default()
+        };
+        let log = SqliteLog::open(
+            &data_dir.rooms_database(),
+            limits,
+            Arc::new(clock.clone()),
+        )?;
+        Ok(Self {
+            data_dir,
+            secrets,
+            identity,
+            log: Arc::new(log),
+        })
+    }
+}
+
+fn ownership_rule(mode: Mode) -> OwnershipRule {
+    match mode {
+        Mode::Personal => personal(),
+        Mode::Shared { admit, .. } => shared(admit),
+    }
+}

@@ -1,0 +1,22 @@
+//! The native host: the hub as one program with embedded SQLite.
+//!
+//! Ring 2: the only place of the native program with sockets, files, drivers, clocks and environment. It builds the
+//! ports that `epicenter-server` asks for, carries out what `epicenter-room` decides, and owns every task and thread.
+
+pub mod admin;
+mod admission;
+mod clock;
+pub mod config;
+pub mod data_dir;
+mod hub;
+pub mod identity_store;
+pub mod keys;
+mod listener;
+pub mod log;
+pub mod password;
+mod random;
+mod rooms;
+mod socket;
+mod sqlite;
+
+pub use hub::Hub;

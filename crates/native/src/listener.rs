@@ -1,0 +1,221 @@
+//! Accepting connections and serving HTTP/1.1 on them; completing the upgrades that the router decided.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+
+use epicenter_server::upgrade::UpgradeDecision;
+use epicenter_sync::CloseCode;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tower::ServiceExt;
+
+use crate::admission::{Admission, Refused};
+use crate::config::LimitsConfig;
+use crate::rooms::RoomRegistry;
+use crate::socket::outbox::CloseOrder;
+use crate::socket::{Joining, Socket};
+
+/// How long a client may take to send its request head; also how long an idle kept-alive connection stays.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request may take in all: a dispatch may wait 60 s for its answer (sync.md 6).
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+/// Request heads; a bearer token of ours is about 1 KiB.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// After a failed accept (out of file descriptors, most likely) before the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection shares.
+pub(crate) struct Front {
+    pub(crate) router: Router,
+    pub(crate) rooms: RoomRegistry,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) limits: LimitsConfig,
+}
+
+/// Serves until `stopping` turns true, then stops accepting, lets open requests and sockets end, and returns when all
+/// have. The caller bounds the time.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    front: Arc<Front>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    let connection = Connection { front: Arc::clone(&front), stopping: stopping.clone() };
+                    connections.spawn(connection.serve(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
+            () = stopped(&mut stopping) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the hub itself is gone.
+    drop(stopping.wait_for(|stop| *stop).await);
+}
+
+struct Connection {
+    front: Arc<Front>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// A socket to run once HTTP has let go of the connection.
+struct Upgrading {
+    on_upgrade: OnUpgrade,
+    decision: UpgradeDecision,
+}
+
+impl Connection {
+    async fn serve(mut self, stream: TcpStream) {
+        // Frames are small and answered at once; waiting to fill packets would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        if let Some(upgrading) = self.serve_http(stream).await {
+            self.front.run_socket(upgrading).await;
+        }
+    }
+
+    /// Serves requests until the connection ends or becomes a socket.
+    async fn serve_http(&mut self, stream: TcpStream) -> Option<Upgrading> {
+        let (upgraded, mut upgrading) = mpsc::channel(1);
+        let front = Arc::clone(&self.front);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let front = Arc::clone(&front);
+            let upgraded = upgraded.clone();
+            async move {
+                let (response, socket) = front.answer(request).await;
+                if let Some(socket) = socket {
+                    // One connection is upgraded at most once, so the slot is free.
+                    drop(upgraded.try_send(socket));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut http = std::pin::pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
+        let served = tokio::select! {
+            served = http.as_mut() => served,
+            () = stopped(&mut self.stopping) => {
+                http.as_mut().graceful_shutdown();
+                http.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        upgrading.try_recv().ok()
+    }
+}
+
+impl Front {
+    async fn answer(&self, mut request: Request<Incoming>) -> (Response<Body>, Option<Upgrading>) {
+        let on_upgrade = request
+            .headers()
+            .contains_key(UPGRADE)
+            .then(|| hyper::upgrade::on(&mut request));
+        let accept = request
+            .headers()
+            .get(SEC_WEBSOCKET_KEY)
+            .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
+        let routed = self.router.clone().oneshot(request.map(Body::new));
+        let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, routed).await {
+            Ok(Ok(response)) => response,
+            Err(_elapsed) => return (status_only(StatusCode::REQUEST_TIMEOUT), None),
+        };
+        let Some(decision) = response.extensions_mut().remove::<UpgradeDecision>() else {
+            return (response, None);
+        };
+        // The router lets only well-formed upgrades through, which have both.
+        let (Some(on_upgrade), Some(accept)) = (on_upgrade, accept) else {
+            tracing::error!("the router upgraded a request that cannot be upgraded");
+            return (status_only(StatusCode::INTERNAL_SERVER_ERROR), None);
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        let upgrading = Upgrading {
+            on_upgrade,
+            decision,
+        };
+        (response, Some(upgrading))
+    }
+
+    async fn run_socket(&self, upgrading: Upgrading) {
+        let io = match upgrading.on_upgrade.await {
+            Ok(io) => io,
+            Err(error) => {
+                tracing::debug!(%error, "an upgrade did not complete");
+                return;
+            }
+        };
+        let mut socket = Socket::upgraded(io, &self.limits).await;
+        match upgrading.decision {
+            UpgradeDecision::Refuse { code, reason } => {
+                socket.close(CloseOrder { code, reason }).await;
+            }
+            UpgradeDecision::Join {
+                access,
+                room,
+                device,
+            } => match self.admission.admit(access.user()) {
+                Ok(_admitted) => {
+                    let joining = Joining {
+                        access,
+                        room,
+                        device,
+                    };
+                    socket
+                        .run(&self.rooms, self.limits.max_outbound_bytes, joining)
+                        .await;
+                }
+                Err(Refused { limit }) => {
+                    let reason = format!(r#"{{"name":"TooManyConnections","limit":{limit}}}"#);
+                    socket
+                        .close(CloseOrder {
+                            code: CloseCode::Policy,
+                            reason,
+                        })
+                        .await;
+                }
+            },
+        }
+    }
+}
+
+fn status_only(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,126 @@
+//! The room log: everything that rooms must not forget, and the port through which room tasks use it.
+//!
+//! A room hands over numbered entries with [`Log::append`] and goes on; the log answers each append once, after the
+//! fsync of the commit that carries it. Rooms release what others may see on that answer only. [`SqliteLog`] is the
+//! log that ships: one database for all rooms, one writer thread, one commit for every append that arrived meanwhile.
+//!
+//! Invariants: the appends of one room are written in the order in which they were handed over; a reader sees durable
+//! entries only; once an append of a room's generation has failed, every later one of that generation fails as well,
+//! because it may depend on the lost one.
+
+mod directory;
+mod queue;
+mod reader;
+mod row;
+mod row_list;
+mod scan;
+mod schema;
+mod sqlite;
+mod stage;
+mod statements;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use epicenter_identity::{OwnerId, RoomId, RoomName};
+use epicenter_room::{Append, RoomStatus, Seq};
+
+pub use sqlite::{LogConfig, LogStats, SqliteLog};
+
+/// Tells the lives of a room in memory apart. A later life of a room has a higher number, for as long as the process
+/// runs; appends of a generation that failed once all fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+/// One append on its way to the disk.
+#[derive(Debug)]
+pub struct AppendRequest {
+    /// The room.
+    pub room: RoomName,
+    /// Which life of it.
+    pub generation: Generation,
+    /// The entries; the first one continues the room's log without a gap.
+    pub append: Append,
+    /// Where the result goes.
+    pub done: AppendDone,
+}
+
+/// Receives the result of an append exactly once: `Ok` with the last entry's number after the fsync of its commit.
+///
+/// Called from the writer's thread, or by [`Log::append`] itself when the log has stopped. It must not block.
+pub struct AppendDone(pub Box<dyn FnOnce(Result<Seq, AppendError>) + Send>);
+
+impl fmt::Debug for AppendDone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AppendDone")
+    }
+}
+
+/// Why an append failed. The log has written the details of a storage failure to the process's log, once per commit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("append failed: {0}")]
+pub struct AppendError(pub Arc<str>);
+
+/// What the log holds of one room.
+#[derive(Debug, Default)]
+pub struct StoredRoom {
+    /// Whether the room exists now.
+    pub status: RoomStatus,
+    /// The last entry considered; 0 when there is none.
+    pub last: Seq,
+    /// A `Recreated` entry is among those read: whatever a caller read of the room before is void.
+    pub recreated: bool,
+    /// `Ready` entries since the last `Recreated`, in order.
+    pub ready: Vec<Bytes>,
+    /// `Pending` entries likewise.
+    pub pending: Vec<Bytes>,
+}
+
+/// A room's log cannot be read; names the room and, where one is to blame, the row.
+#[derive(Debug, thiserror::Error)]
+#[error("room log cannot be read: {0}")]
+pub struct ReadError(pub String);
+
+/// One line of the room directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The room within its owner.
+    pub room: RoomId,
+    /// Bytes of the entries its log holds.
+    pub storage_bytes: u64,
+    /// Milliseconds since the Unix epoch.
+    pub last_accessed_at: u64,
+}
+
+/// The log as room tasks see it. [`SqliteLog`] is the one that ships; tests wrap it to delay and fail.
+pub trait Log: Send + Sync + 'static {
+    /// Queues an append; the order of one room's appends is kept. Never blocks: what bounds the queue is that rooms
+    /// stop reading their inbox while [`Log::is_full`] holds or too many of their own bytes wait for the disk.
+    fn append(&self, request: AppendRequest);
+
+    /// Reads the entries numbered `after < n <= upto`; `upto` `None` means all durable ones. Blocks: call it from a
+    /// blocking thread.
+    ///
+    /// # Errors
+    /// When the disk fails or a row is missing or damaged. Other rooms are not affected.
+    fn read(&self, room: &RoomName, after: Seq, upto: Option<Seq>)
+    -> Result<StoredRoom, ReadError>;
+
+    /// Live rooms of an owner with ids after `after`, sorted by id.
+    fn list(&self, owner: &OwnerId, after: Option<&RoomId>, limit: usize) -> Vec<DirectoryEntry>;
+
+    /// Remembers that the room was used; written with a later commit, at most once a minute per room, or at shutdown.
+    fn touch(&self, room: &RoomName, now_ms: u64);
+
+    /// Whether so many bytes wait for the disk that rooms should stop reading.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Calls `wake` once as soon as the log is not full, at once if it is not. It must not block.
+    fn when_not_full(&self, wake: Box<dyn FnOnce() + Send>) {
+        wake();
+    }
+}

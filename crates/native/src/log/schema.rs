@@ -1,0 +1,108 @@
+//! The tables of `rooms.db`. Stored for ever: a change is a new migration, never an edit of an old one.
+//!
+//! `entries` has no key but its arrival order: an index by room and number would touch a page per room and commit,
+//! many times the bytes of the updates themselves. The per-room order lives in memory and is rebuilt from the row
+//! headers at start (`scan.rs`).
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::sqlite::{self, DatabaseError};
+
+/// Version 1.
+///
+/// * `entries.row`: arrival order over all rooms. `format`: how the other columns are to be read, 1. `log`: which
+///   log of `rooms.log`. `entry`, `part`, `last`: an entry's number in its room, the number of this part of it, and
+///   whether it is the last part. `kind`: 1 ready, 2 pending, 3 created, 4 deleted, 5 re-created. `epoch`: which
+///   opening of the database wrote the row. `checksum`: CRC-32 over all of these and `body` (`row.rs`). `body` comes
+///   last, so that reading the others does not read it.
+/// * `rooms.log`: the log that counts; a room gets a new one when it is re-created. `status`: 1 live, 2 deleted.
+///   Times are milliseconds since the Unix epoch.
+/// * `retired_logs`: logs whose rows are being deleted, a bounded number at a time.
+/// * `meta`: `epoch` and `next_log` besides the schema version.
+const VERSION_1: &str = "
+    CREATE TABLE entries (
+        row INTEGER PRIMARY KEY,
+        format INTEGER NOT NULL,
+        log INTEGER NOT NULL,
+        entry INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE rooms (
+        log INTEGER PRIMARY KEY,
+        owner TEXT NOT NULL,
+        room TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        last_accessed_at INTEGER NOT NULL,
+        deleted_at INTEGER,
+        UNIQUE (owner, room)
+    ) STRICT;
+    CREATE TABLE retired_logs (
+        log INTEGER PRIMARY KEY,
+        retired_at INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO meta (key, value) VALUES ('epoch', '0'), ('next_log', '1');
+";
+
+/// Pages of write-ahead log after which a commit copies them into the database: 16 MiB, the size of the largest commit.
+/// Rarer copying means fewer fsyncs and fewer rewrites of the pages every commit touches.
+const CHECKPOINT_PAGES: i64 = 4096;
+
+/// Opens the database for writing, its schema up to date.
+pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, DatabaseError> {
+    let connection = sqlite::open_writable(path, &[VERSION_1])?;
+    let set_limits = || -> rusqlite::Result<()> {
+        connection
+            .pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+        if let Some(pages) = max_pages {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+        }
+        Ok(())
+    };
+    set_limits().map_err(|source| DatabaseError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(connection)
+}
+
+/// Makes this opening the one that may write, and returns its number. Every earlier writer finds itself fenced off at
+/// its next commit.
+pub(super) fn begin_epoch(connection: &mut Connection, path: &Path) -> Result<u64, DatabaseError> {
+    let failed = |source| DatabaseError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let epoch = number(&transaction, path, "epoch")? + 1;
+    sqlite::set_meta(&transaction, "epoch", &epoch.to_string()).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(epoch)
+}
+
+/// A number in the `meta` table.
+pub(super) fn number(
+    connection: &Connection,
+    path: &Path,
+    key: &str,
+) -> Result<u64, DatabaseError> {
+    sqlite::find_meta(connection, key)
+        .map_err(|source| DatabaseError::Open {
+            path: path.to_owned(),
+            source,
+        })?
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| DatabaseError::Damaged {
+            path: path.to_owned(),
+            what: format!("its {key} is unreadable"),
+        })
+}

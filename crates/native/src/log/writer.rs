@@ -1,0 +1,341 @@
+//! The one thread that writes: takes every append that has arrived, commits them together, answers them in order.
+//!
+//! A commit that fails fails the appends in it and condemns the generations they came from; the next commit starts from
+//! a connection whose state is known again. What a reader may see (the directory) is changed between the commit and the
+//! first answer. A panic is treated as a failed commit, and an end of the thread for any reason answers everything.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use epicenter_identity::RoomName;
+use epicenter_room::Seq;
+use epicenter_server::ports::Clock;
+use rusqlite::Connection;
+
+use super::directory::Directory;
+use super::queue::{self, Taken};
+use super::scan::{self, RetiredLog, Scanned};
+use super::sqlite::{LogConfig, Shared};
+use super::stage::Stage;
+use super::statements::{self, CommitError};
+use super::{AppendError, AppendRequest, Generation, schema};
+
+/// Times of last use that one commit carries along; the rest waits for the next.
+const ACCESSES_PER_COMMIT: usize = 256;
+/// A writer that is never idle still deletes something after so many commits.
+const COMMITS_PER_PURGE: u32 = 64;
+
+/// The state of the writer thread.
+pub(super) struct Writer {
+    connection: Connection,
+    shared: Arc<Shared>,
+    path: PathBuf,
+    limits: LogConfig,
+    clock: Arc<dyn Clock>,
+    epoch: u64,
+    next_row: u64,
+    next_log: u64,
+    retired: VecDeque<RetiredLog>,
+    /// The latest generation of a room that lost an append.
+    condemned: HashMap<RoomName, Generation>,
+    /// The connection and the directory are known to agree with the disk.
+    is_sound: bool,
+    /// A panic may have left the directory half changed.
+    is_directory_suspect: bool,
+    commits_since_purge: u32,
+    #[cfg(test)]
+    panic_at_row: Option<u64>,
+}
+
+impl Writer {
+    /// `scanned` is what the database holds; its directory has been moved into `shared`.
+    pub(super) fn new(
+        connection: Connection,
+        shared: Arc<Shared>,
+        scanned: Scanned,
+        epoch: u64,
+        limits: LogConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            connection,
+            path: shared.path.clone(),
+            shared,
+            limits,
+            clock,
+            epoch,
+            next_row: scanned.next_row,
+            next_log: scanned.next_log,
+            retired: scanned.retired,
+            condemned: HashMap::new(),
+            is_sound: true,
+            is_directory_suspect: false,
+            commits_since_purge: 0,
+            #[cfg(test)]
+            panic_at_row: None,
+        }
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let goodbye = Goodbye(Arc::clone(&self.shared));
+        loop {
+            let has_purge = !self.retired.is_empty();
+            let taken = self.shared.queue.take(
+                self.limits.max_commit_rows,
+                self.limits.max_commit_bytes,
+                !has_purge,
+            );
+            match taken {
+                Taken::Batch(batch) => self.write(batch),
+                Taken::Nothing => {}
+                Taken::Ended => break,
+            }
+            self.commits_since_purge += 1;
+            if has_purge
+                && (self.shared.queue.bytes() == 0 || self.commits_since_purge >= COMMITS_PER_PURGE)
+            {
+                self.commits_since_purge = 0;
+                self.purge_some();
+            }
+        }
+        self.write_all_accesses();
+        self.checkpoint();
+        drop(goodbye);
+    }
+
+    /// Commits a batch and answers every append in it, in order.
+    fn write(&mut self, batch: Vec<AppendRequest>) {
+        let weight = batch.iter().map(queue::weight).sum();
+        let results = match catch_unwind(AssertUnwindSafe(|| self.commit(&batch))) {
+            Ok(Ok(results)) => results,
+            Ok(Err(error)) => self.fail(&batch, &error),
+            Err(_panic) => {
+                // The panic hook has printed where and why.
+                self.is_sound = false;
+                self.is_directory_suspect = true;
+                self.fail_all(&batch, "the writer of the room log panicked")
+            }
+        };
+        for (request, result) in batch.into_iter().zip(results) {
+            if let Err(_panic) = catch_unwind(AssertUnwindSafe(|| request.done.0(result))) {
+                tracing::error!("a receiver of an append's result panicked");
+            }
+        }
+        self.shared.queue.release(weight);
+    }
+
+    fn commit(
+        &mut self,
+        batch: &[AppendRequest],
+    ) -> Result<Vec<Result<Seq, AppendError>>, CommitError> {
+        if !self.is_sound {
+            self.recover()?;
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut stage = Stage::new(self.next_row, self.next_log, self.epoch);
+        let (results, accesses) = {
+            let directory = read(&shared.directory);
+            let add = |request| self.stage(&mut stage, request, &directory);
+            let results = batch.iter().map(add).collect();
+            (results, directory.due_accesses(ACCESSES_PER_COMMIT))
+        };
+        if stage.rows.is_empty() {
+            return Ok(results);
+        }
+        let now_ms = self.clock.now_ms();
+        #[cfg(test)]
+        self.panic_if_asked(&stage);
+        statements::write(&mut self.connection, &stage, &accesses, now_ms)?;
+
+        let counters = &shared.counters;
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        let rows = stage.rows.len() as u64;
+        counters.rows.fetch_add(rows, Ordering::Relaxed);
+        (self.next_row, self.next_log) = (stage.next_row, stage.next_log);
+        let mut directory = write(&shared.directory);
+        directory.note_accesses_written(accesses);
+        self.retired.extend(stage.publish(&mut directory, now_ms));
+        Ok(results)
+    }
+
+    /// Adds one append to the commit, unless its generation lost an earlier one or it does not fit the log.
+    fn stage<'a>(
+        &mut self,
+        stage: &mut Stage<'a>,
+        request: &'a AppendRequest,
+        directory: &Directory,
+    ) -> Result<Seq, AppendError> {
+        if let Some(lost) = self.condemned.get(&request.room)
+            && request.generation <= *lost
+        {
+            return Err(AppendError("an earlier append of this room failed".into()));
+        }
+        let result = stage.add(&request.room, &request.append, directory);
+        if result.is_err() {
+            self.condemn(request);
+        }
+        result
+    }
+
+    /// Whatever the room's generation appends after this one may depend on it.
+    fn condemn(&mut self, request: &AppendRequest) {
+        let room = request.room.clone();
+        let lost = self.condemned.entry(room).or_insert(request.generation);
+        *lost = request.generation.max(*lost);
+    }
+
+    #[cfg(test)]
+    fn panic_if_asked(&self, stage: &Stage<'_>) {
+        if self
+            .panic_at_row
+            .is_some_and(|row| stage.rows.iter().any(|staged| staged.row == row))
+        {
+            panic!("asked to");
+        }
+    }
+
+    fn fail(
+        &mut self,
+        batch: &[AppendRequest],
+        error: &CommitError,
+    ) -> Vec<Result<Seq, AppendError>> {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            log.appends = batch.len(),
+            "a commit of the room log failed"
+        );
+        self.is_sound = false;
+        if let Err(error) = self.recover() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the room log cannot be used now; the next append tries again"
+            );
+        }
+        self.fail_all(batch, &error.to_string())
+    }
+
+    fn fail_all(&mut self, batch: &[AppendRequest], reason: &str) -> Vec<Result<Seq, AppendError>> {
+        self.shared
+            .counters
+            .failed_commits
+            .fetch_add(1, Ordering::Relaxed);
+        let error = AppendError(reason.into());
+        for request in batch {
+            self.condemn(request);
+        }
+        batch.iter().map(|_| Err(error.clone())).collect()
+    }
+
+    /// Brings connection, directory and disk into agreement after a failure, whatever became of the failed commit.
+    fn recover(&mut self) -> Result<(), CommitError> {
+        match self.last_row() {
+            Ok(last_row) if last_row + 1 == self.next_row && !self.is_directory_suspect => {}
+            Ok(_) => self.rescan()?,
+            Err(_) => {
+                self.connection = schema::open(&self.path, self.limits.max_database_pages)?;
+                self.rescan()?;
+            }
+        }
+        self.is_sound = true;
+        Ok(())
+    }
+
+    /// The last durable row, with no transaction open.
+    fn last_row(&self) -> Result<u64, CommitError> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        let last_row: Option<i64> =
+            self.connection
+                .query_row("SELECT max(row) FROM entries", [], |row| row.get(0))?;
+        Ok(u64::try_from(last_row.unwrap_or(0))?)
+    }
+
+    /// Takes everything from the disk again: a commit that was reported as failed may have reached it all the same.
+    fn rescan(&mut self) -> Result<(), CommitError> {
+        let scanned = scan::scan(&self.connection, &self.path)?;
+        (self.next_row, self.next_log) = (scanned.next_row, scanned.next_log);
+        self.retired = scanned.retired;
+        let shared = Arc::clone(&self.shared);
+        let mut directory = write(&shared.directory);
+        let old = std::mem::replace(&mut *directory, scanned.directory);
+        directory.inherit_accesses(&old);
+        self.is_directory_suspect = false;
+        Ok(())
+    }
+
+    /// Deletes a bounded number of rows that no longer count. Failing costs disk space only, until the next start.
+    fn purge_some(&mut self) {
+        let Some(retired) = self.retired.front_mut() else {
+            return;
+        };
+        match statements::delete_rows(&mut self.connection, self.epoch, retired) {
+            Ok(()) if retired.rows.is_empty() => {
+                self.retired.pop_front();
+            }
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "rows of a re-created room could not be deleted; the next start tries again"
+                );
+                self.retired.clear();
+                self.is_sound = false;
+            }
+        }
+    }
+
+    /// Leaves one file behind instead of three; what is not copied now is copied at the next start.
+    fn checkpoint(&self) {
+        let busy = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        if !matches!(busy, Ok(0)) {
+            tracing::debug!(result = ?busy, "the room log was not checkpointed");
+        }
+    }
+
+    fn write_all_accesses(&mut self) {
+        let accesses = read(&self.shared.directory).unwritten_accesses();
+        if accesses.is_empty() {
+            return;
+        }
+        if let Err(error) = statements::write_accesses(&mut self.connection, self.epoch, &accesses)
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the times at which rooms were last used are not stored"
+            );
+        }
+    }
+}
+
+/// Answers what is left when the writer thread ends, however it ends.
+struct Goodbye(Arc<Shared>);
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        let reason: Arc<str> = Arc::from("the log has stopped");
+        for request in self.0.queue.abandon(&reason) {
+            let weight = queue::weight(&request);
+            request.done.0(Err(AppendError(Arc::clone(&reason))));
+            self.0.queue.release(weight);
+        }
+    }
+}
+
+/// A panic under this lock is followed by a rescan, which replaces what it may have left half changed.
+fn read(directory: &RwLock<Directory>) -> RwLockReadGuard<'_, Directory> {
+    directory.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(directory: &RwLock<Directory>) -> RwLockWriteGuard<'_, Directory> {
+    directory.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! One WebSocket: frames in to its room, frames out from its outbox, and a close that the peer can read.
+//!
+//! Reading and writing make progress at the same time in one task: a peer that does not read holds back nobody but
+//! itself, and a room that is slow to take input does not stop what is already on its way out. The literal text `ping`
+//! is answered here, so that it never wakes a room.
+
+pub(crate) mod outbox;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use epicenter_identity::{Access, DeviceId, RoomName};
+use epicenter_room::{ConnectionId, Message};
+use epicenter_sync::CloseCode;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message as WireMessage, Utf8Bytes};
+
+use crate::config::LimitsConfig;
+use crate::rooms::RoomRegistry;
+use crate::rooms::mailbox::{Input, Mailbox, RoomGone};
+use outbox::{CloseOrder, Next, Outbox};
+
+/// After a close frame was sent: how long, and how much, is read and thrown away, so that a TCP reset does not eat the
+/// frame on its way (sync.md 2).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How long the close frame itself may wait behind a peer that does not read.
+const CLOSE_WRITE: Duration = Duration::from_secs(2);
+/// Small, because ten thousand idle sockets each hold one (sync.md 7); larger frames grow it for their time.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Small messages that are ready together leave in one write.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A finished HTTP upgrade.
+pub(crate) struct Socket {
+    stream: WebSocketStream<TokioIo<Upgraded>>,
+    max_frame_bytes: usize,
+    needs_flush: bool,
+    /// Taken from the outbox and not yet acted on.
+    close_order: Option<CloseOrder>,
+    /// The code of the peer's close frame, once it has come.
+    peer_code: Option<u16>,
+}
+
+/// Where a socket wants to be.
+pub(crate) struct Joining {
+    pub(crate) access: Access,
+    pub(crate) room: RoomName,
+    pub(crate) device: DeviceId,
+}
+
+/// What came of polling a socket.
+enum Event {
+    Message(Message),
+    /// The peer closed or vanished; its close frame has been answered by the protocol layer.
+    Ended,
+    /// This side closes.
+    Close(CloseOrder),
+    /// This side closes because a message is over the limit: what follows cannot be read as frames any more.
+    TooLarge,
+}
+
+impl Socket {
+    pub(crate) async fn upgraded(io: Upgraded, limits: &LimitsConfig) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_message_size(Some(limits.max_frame_bytes))
+            .max_frame_size(Some(limits.max_frame_bytes));
+        let io = TokioIo::new(io);
+        Self {
+            stream: WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await,
+            max_frame_bytes: limits.max_frame_bytes,
+            needs_flush: false,
+            close_order: None,
+            peer_code: None,
+        }
+    }
+
+    /// Runs the connection to its end.
+    pub(crate) async fn run(
+        mut self,
+        rooms: &RoomRegistry,
+        max_outbound_bytes: usize,
+        joining: Joining,
+    ) {
+        let Ok(mailbox) = rooms.enter(&joining.room) else {
+            self.close(CloseOrder {
+                code: CloseCode::GoingAway,
+                reason: "the hub is shutting down".to_owned(),
+            })
+            .await;
+            return;
+        };
+        let connection = rooms.next_connection();
+        let outbox = Arc::new(Outbox::new(max_outbound_bytes));
+        let open = Input::Open {
+            connection,
+            access: joining.access,
+            device: joining.device,
+            outbox: Arc::clone(&outbox),
+        };
+        if mailbox.deliver(open).await.is_err() {
+            return;
+        }
+        let end = self.serve(connection, &mailbox, &outbox).await;
+        outbox.abandon();
+        let code = self.peer_code;
+        // The room's task outlives the mailbox that is held here.
+        let _ = mailbox
+            .deliver(Input::Disconnected { connection, code })
+            .await;
+        match end {
+            Event::Close(order) => self.close(order).await,
+            Event::TooLarge => self.close_unreadable().await,
+            Event::Message(_) | Event::Ended => {}
+        }
+    }
+
+    /// Passes messages on until the connection is to end; says how.
+    async fn serve(
+        &mut self,
+        connection: ConnectionId,
+        mailbox: &Mailbox,
+        outbox: &Outbox,
+    ) -> Event {
+        loop {
+            let message = match self.next_event(outbox).await {
+                Event::Message(message) => message,
+                end => return end,
+            };
+            if matches!(&message, Message::Text(text) if text == "ping") {
+                outbox.push(WireMessage::Text(Utf8Bytes::from_static("pong")));
+                continue;
+            }
+            let input = Input::Frame {
+                connection,
+                message,
+            };
+            if self.deliver(mailbox, input, outbox).await.is_err() {
+                return Event::Ended;
+            }
+        }
+    }
+
+    /// Waits for room in the inbox while writing goes on.
+    async fn deliver(
+        &mut self,
+        mailbox: &Mailbox,
+        input: Input,
+        outbox: &Outbox,
+    ) -> Result<(), RoomGone> {
+        let mut delivery = std::pin::pin!(mailbox.deliver(input));
+        poll_fn(|context| {
+            if let Poll::Ready(result) = delivery.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            // A failed write shows again when the socket is read.
+            let _ = self.poll_write(context, outbox);
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn next_event(&mut self, outbox: &Outbox) -> Event {
+        poll_fn(|context| {
+            if let Poll::Ready(event) = self.poll_write(context, outbox) {
+                return Poll::Ready(event);
+            }
+            self.poll_read(context)
+        })
+        .await
+    }
+
+    /// Writes what the outbox holds; ready when the connection is to end.
+    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
+        while self.close_order.is_none() {
+            match Pin::new(&mut self.stream).poll_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
+                Poll::Pending => return Poll::Pending,
+            }
+            match outbox.poll_next(context.waker()) {
+                Next::Message(message) => {
+                    if Pin::new(&mut self.stream).start_send(message).is_err() {
+                        return Poll::Ready(Event::Ended);
+                    }
+                    self.needs_flush = true;
+                }
+                Next::Close(order) => self.close_order = Some(order),
+                Next::Empty => break,
+            }
+        }
+        if let Some(order) = self.close_order.take() {
+            return Poll::Ready(Event::Close(order));
+        }
+        if self.needs_flush {
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Ready(Ok(())) => self.needs_flush = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            let Some(read) = ready!(Pin::new(&mut self.stream).poll_next(context)) else {
+                return Poll::Ready(Event::Ended);
+            };
+            return Poll::Ready(match read {
+                Ok(WireMessage::Binary(bytes)) => Event::Message(Message::Binary(bytes)),
+                Ok(WireMessage::Text(text)) => {
+                    Event::Message(Message::Text(text.as_str().to_owned()))
+                }
+                // The protocol layer has answered the ping; it answers the close before the stream ends.
+                Ok(WireMessage::Ping(_) | WireMessage::Pong(_) | WireMessage::Frame(_)) => continue,
+                Ok(WireMessage::Close(frame)) => {
+                    self.peer_code = frame.map(|frame| frame.code.into());
+                    continue;
+                }
+                Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => Event::TooLarge,
+                Err(Error::Utf8(_)) => Event::Close(CloseOrder {
+                    code: CloseCode::UpdateRefused,
+                    reason: "text that is not UTF-8".to_owned(),
+                }),
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Event::Ended,
+                Err(Error::Protocol(_)) => Event::Close(CloseOrder {
+                    code: CloseCode::Protocol,
+                    reason: "protocol-error".to_owned(),
+                }),
+                Err(_) => Event::Ended,
+            });
+        }
+    }
+
+    /// Sends a close frame and reads until the peer has answered it; also the answer to a refused upgrade.
+    pub(crate) async fn close(&mut self, order: CloseOrder) {
+        if !self.send_close(order).await {
+            return;
+        }
+        let mut discarded = 0_usize;
+        let answered = async {
+            while let Some(Ok(message)) = self.stream.next().await {
+                discarded = discarded.saturating_add(message.len());
+                if discarded > LINGER_BYTES {
+                    return;
+                }
+            }
+        };
+        drop(timeout(LINGER, answered).await);
+    }
+
+    /// The same where the peer is in the middle of a message that is not read to its end.
+    async fn close_unreadable(&mut self) {
+        let order = CloseOrder {
+            code: CloseCode::TooLarge,
+            reason: format!(
+                "message over limits.max_frame_bytes ({} bytes)",
+                self.max_frame_bytes
+            ),
+        };
+        if !self.send_close(order).await {
+            return;
+        }
+        let io = self.stream.get_mut();
+        let answered = async {
+            let mut tail = CloseFrameTail::default();
+            let mut buffer = vec![0; 64 * 1024];
+            let mut discarded = 0_usize;
+            while discarded <= LINGER_BYTES {
+                match io.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => {
+                        discarded = discarded.saturating_add(read);
+                        if tail.ends_with_close(buffer.get(..read).unwrap_or_default()) {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        drop(timeout(LINGER, answered).await);
+    }
+
+    /// Queues the close frame and flushes; false when that did not succeed in time.
+    async fn send_close(&mut self, order: CloseOrder) -> bool {
+        let frame = CloseFrame {
+            code: order.code.as_u16().into(),
+            reason: order.reason.into(),
+        };
+        let sent = self.stream.send(WireMessage::Close(Some(frame)));
+        matches!(timeout(CLOSE_WRITE, sent).await, Ok(Ok(())))
+    }
+}
+
+/// Recognises a client's close frame at the end of bytes that cannot be read as frames any more.
+#[derive(Default)]
+struct CloseFrameTail(Vec<u8>);
+
+impl CloseFrameTail {
+    /// Header, mask and payload of the longest control frame (RFC 6455 5.5).
+    const LONGEST: usize = 2 + 4 + 125;
+
+    fn ends_with_close(&mut self, read: &[u8]) -> bool {
+        self.0.extend_from_slice(read);
+        let surplus = self.0.len().saturating_sub(Self::LONGEST);
+        self.0.drain(..surplus);
+        (0..=125_u8).any(|length| {
+            let frame = 2 + 4 + usize::from(length);
+            let Some(start) = self.0.len().checked_sub(frame) else {
+                return false;
+            };
+            // FIN and opcode 8, then the mask bit and the length.
+            self.0.get(start..start.saturating_add(2)) == Some(&[0x88, 0x80 | length])
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_frame_is_found_at_the_end_of_a_stream_only() {
+        let mut close = vec![0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xE9 ^ 2];
+        let mut tail = CloseFrameTail::default();
+        assert!(!tail.ends_with_close(&vec![0; 70_000]));
+        assert!(tail.ends_with_close(&close), "whole, after other bytes");
+        close.push(0);
+        assert!(!CloseFrameTail::default().ends_with_close(&close), "not at the end");
+        let mut split = CloseFrameTail::default();
+        close.pop();
+        assert!(!split.ends_with_close(&close[..5]));
+        assert!(split.ends_with_close(&close[5..]), "in two reads");
+        assert!(CloseFrameTail::default().ends_with_close(&[0x88, 0x80, 9, 9, 9, 9]), "an empty one");
+    }
+}

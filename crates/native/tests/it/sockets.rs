@@ -1,0 +1,186 @@
+//! What a peer meets on a socket of the native host (sync.md 2 and 5).
+
+use epicenter_sync::Frame;
+use epicenter_testkit::{HttpRequest, Received, TestHub, TestSocket, Typist};
+use epicenter_update::EMPTY_UPDATE;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+#[tokio::test]
+async fn two_clients_edit_one_room_and_a_third_reads_it_after_a_restart() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let mut first = hub.open(&ada, "notes", "first").await;
+    let mut second = hub.open(&ada, "notes", "second").await;
+    second.drain().await;
+    let mut typist = Typist::new(7);
+    for text in ["hello", " ", "world"] {
+        let update = typist.types(text);
+        first.send_update(&update).await;
+        assert_eq!(second.next_update().await, update);
+    }
+    first.close().await;
+    second.close().await;
+
+    let hub = hub.restart().await;
+    let ada = hub.user("ada@example.test").await;
+    let mut third = hub.open(&ada, "notes", "third").await;
+    third.send_step1(&[0]).await;
+    let state = third.next_update().await;
+    assert!(String::from_utf8_lossy(&state).contains("world"));
+    let snapshot = HttpRequest::new("GET", ada.room_path("notes"))
+        .bearer(&ada.token)
+        .send(hub.address())
+        .await;
+    assert_eq!(snapshot.body, state);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn ping_is_answered_and_nothing_else_of_that_kind() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let mut socket = hub.open(&ada, "notes", "phone").await;
+    assert_eq!(socket.subprotocol.as_deref(), Some("epicenter"));
+    socket.drain().await;
+    socket.send_text("ping").await;
+    assert_eq!(socket.next().await, Received::Text("pong".to_owned()));
+    socket.send_text("Ping").await;
+    assert_eq!(socket.closed().await, (4400, "protocol-error".to_owned()));
+}
+
+#[tokio::test]
+async fn every_close_frame_is_answered_an_empty_one_too() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let with_code = CloseFrame {
+        code: 4001.into(),
+        reason: "bye".into(),
+    };
+    for (sent, answered) in [(None, 1005), (Some(with_code), 4001)] {
+        let mut socket = hub.open(&ada, "notes", "phone").await;
+        socket.drain().await;
+        socket.send(Message::Close(sent)).await;
+        assert_eq!(socket.closed().await.0, answered);
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_closed_with_1009_that_names_the_setting() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let frame = vec![0x02; 6 * 1024 * 1024];
+    let text = "x".repeat(6 * 1024 * 1024);
+    for message in [Message::binary(frame), Message::text(text)] {
+        let mut socket = hub.open(&ada, "notes", "phone").await;
+        socket.drain().await;
+        socket.send(message).await;
+        let (code, reason) = socket.closed().await;
+        assert_eq!(code, 1009);
+        assert!(reason.contains("limits.max_frame_bytes"), "{reason}");
+    }
+    let snapshot = HttpRequest::new("GET", ada.room_path("notes")).bearer(&ada.token);
+    assert_eq!(snapshot.send(hub.address()).await.body, EMPTY_UPDATE);
+}
+
+#[tokio::test]
+async fn text_at_the_limit_passes_and_is_counted_in_bytes() {
+    let hub = TestHub::start_with(|config| config.limits.max_frame_bytes = 1_000).await;
+    let ada = hub.user("ada@example.test").await;
+    let mut socket = hub.open(&ada, "notes", "phone").await;
+    socket.drain().await;
+    // 500 two-byte characters are 1,000 bytes; a frame of a known type and bad fields is dropped.
+    let known = r#"{"type":"dispatch_response","id":""}"#;
+    socket.send_text(&format!("{known}{}", " ".repeat(1_000 - known.len()))).await;
+    assert_eq!(socket.drain().await, []);
+    socket.send_text(&"é".repeat(501)).await;
+    assert_eq!(socket.closed().await.0, 1009);
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_is_a_completed_handshake_with_a_readable_close() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let path = format!("{}?deviceId=phone", ada.room_path("notes"));
+    let mut socket = TestSocket::open(hub.address(), &path, Some("not-a-token")).await;
+    assert_eq!(socket.subprotocol.as_deref(), Some("epicenter"));
+    let (code, reason) = socket.closed().await;
+    assert_eq!(code, 4401);
+    let reason: serde_json::Value = serde_json::from_str(&reason).expect("JSON");
+    assert_eq!(reason["name"], "InvalidToken");
+    assert_eq!(reason["code"], "invalid_token");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
+    let hub = TestHub::start_with(|config| config.limits.max_outbound_bytes = 64 * 1024).await;
+    let ada = hub.user("ada@example.test").await;
+    let mut slow = hub.open(&ada, "notes", "slow").await;
+    slow.drain().await;
+    let mut reader = hub.open(&ada, "notes", "reader").await;
+    reader.drain().await;
+    let mut writer = hub.open(&ada, "notes", "writer").await;
+    let mut typist = Typist::new(9);
+    // More than the kernel's socket buffers and the outbox together take from a hub that writes to a deaf peer.
+    let text = "y".repeat(256 * 1024);
+    for _ in 0..60 {
+        let update = typist.types(&text);
+        writer.send_update(&update).await;
+        assert_eq!(reader.next_update().await, update);
+    }
+    let (code, reason) = slow.closed().await;
+    // The close frame itself may not fit through to a peer that never reads; then the connection just ends.
+    assert!(
+        (code, reason.as_str()) == (1013, "slow-consumer") || code == 1006,
+        "{code} {reason}"
+    );
+}
+
+#[tokio::test]
+async fn connections_of_one_user_are_limited() {
+    let hub = TestHub::start_with(|config| config.limits.max_user_connections = 2).await;
+    let ada = hub.user("ada@example.test").await;
+    let mut first = hub.open(&ada, "a", "phone").await;
+    first.drain().await;
+    let mut second = hub.open(&ada, "b", "phone").await;
+    second.drain().await;
+    let mut third = hub.open(&ada, "c", "phone").await;
+    assert_eq!(third.closed().await.0, 1008);
+    first.close().await;
+    // The place is given back when the hub has seen the end of the first.
+    loop {
+        let mut again = hub.open(&ada, "c", "phone").await;
+        if matches!(again.next().await, Received::Frame(Frame::Step1(_))) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_just_before_a_close_is_not_lost() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let mut typist = Typist::new(5);
+    for round in 0..20 {
+        let mut socket = hub.open(&ada, "notes", "phone").await;
+        socket.send_update(&typist.types(&format!("round {round};"))).await;
+        socket.close().await;
+    }
+    let snapshot = HttpRequest::new("GET", ada.room_path("notes")).bearer(&ada.token);
+    let body = snapshot.send(hub.address()).await.body;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    for round in 0..20 {
+        assert!(text.contains(&format!("round {round};")), "round {round} is lost");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_closes_sockets_with_1001() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let mut socket = hub.open(&ada, "notes", "phone").await;
+    socket.drain().await;
+    let stopping = tokio::spawn(hub.stop());
+    assert_eq!(socket.closed().await.0, 1001);
+    epicenter_testkit::soon("the end of the hub", stopping).await.expect("no panic");
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod action;
+mod command;
+mod config;
+mod effect;
+mod gate;
+mod machine;
+mod reason;
+mod room;
+mod schedule;
+
+pub use action::{Action, Answer, Append, Entry, Note, Outgoing, Tag};
+pub use command::{
+    CallId, Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq, Ticket,
+};
+pub use config::RoomConfig;
+pub use room::Room;

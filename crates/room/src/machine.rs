@@ -1,0 +1,303 @@
+//! The machine: what a room decides, one command at a time.
+//!
+//! It owns the room's state and emits effects in order; when an effect may be seen is the gate's business. Its parts:
+//! `document` (sync, pending structs, gap requests), `presence`, `dispatch`, `calls` (HTTP) and `lifetime`
+//! (opening, closing, the timer).
+//!
+//! Invariants: the state here runs ahead of the disk, so nothing of it leaves except through the outbox; nothing a
+//! peer sends can panic; the cost of a frame does not grow with the room's history.
+
+mod calls;
+pub(crate) mod dispatch;
+mod document;
+mod lifetime;
+mod presence;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use epicenter_identity::{DeviceId, GrantId, UserId};
+use epicenter_sync::{ClientText, CloseCode, TextError};
+
+use crate::action::Note;
+use crate::command::{Command, ConnectionId, Loaded, Message, Millis, Seq};
+use crate::config::RoomConfig;
+use crate::effect::{Effect, Outbox};
+use crate::reason;
+use crate::schedule::Schedule;
+
+use dispatch::Dispatch;
+use document::Document;
+use lifetime::Departure;
+use presence::Presence;
+
+/// The state of a room.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    config: RoomConfig,
+    phase: Phase,
+    now: Millis,
+    out: Outbox,
+    schedule: Schedule,
+    /// When each silent socket is closed at the latest.
+    expiries: BTreeSet<(Millis, ConnectionId)>,
+    armed: Option<Millis>,
+    going_away: bool,
+    document: Document,
+    connections: BTreeMap<ConnectionId, Connection>,
+    presence: Presence,
+    dispatch: Dispatch,
+}
+
+/// How far the room's log has been read.
+#[derive(Debug)]
+enum Phase {
+    Fresh,
+    /// With the input that made it load, and when that came. Hosts feed no second one, but none would be lost.
+    Loading(Vec<(Command, Millis)>),
+    Ready,
+}
+
+/// An open socket.
+#[derive(Debug)]
+struct Connection {
+    device: DeviceId,
+    user: UserId,
+    grant: GrantId,
+    opened_at: Millis,
+    /// What it published, unless that was over a limit.
+    actions: Option<Arc<str>>,
+    last_list: Millis,
+    last_gap_request: Option<Millis>,
+    noted: Noted,
+}
+
+/// Which kinds of note this connection has caused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noted(u8);
+
+impl Noted {
+    const FRAME: u8 = 1;
+    const STATE_VECTOR: u8 = 2;
+    const UPDATE: u8 = 4;
+    const TEXT: u8 = 8;
+    const PENDING: u8 = 16;
+
+    /// Whether this is the first of its kind.
+    fn first(&mut self, kind: u8) -> bool {
+        let first = self.0 & kind == 0;
+        self.0 |= kind;
+        first
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(config: RoomConfig) -> Self {
+        Machine {
+            config,
+            phase: Phase::Fresh,
+            now: Millis::default(),
+            out: Outbox::default(),
+            schedule: Schedule::default(),
+            expiries: BTreeSet::new(),
+            armed: None,
+            going_away: false,
+            document: Document::default(),
+            connections: BTreeMap::new(),
+            presence: Presence::default(),
+            dispatch: Dispatch::default(),
+        }
+    }
+
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(self.phase, Phase::Loading(_))
+    }
+
+    pub(crate) fn last(&self) -> Seq {
+        self.out.last()
+    }
+
+    pub(crate) fn durable(&mut self, seq: Seq) {
+        self.out.durable(seq);
+    }
+
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.out.in_flight_bytes()
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        self.out.take_effects()
+    }
+
+    /// The log was read.
+    pub(crate) fn loaded(&mut self, loaded: Loaded, now: Millis) {
+        self.now = self.now.max(now);
+        let Phase::Loading(waiting) = std::mem::replace(&mut self.phase, Phase::Ready) else {
+            return;
+        };
+        self.out.start_at(loaded.last);
+        self.take_over(loaded);
+        for (command, came_at) in waiting {
+            self.apply(command, came_at);
+        }
+        self.finish();
+    }
+
+    /// Any command but those of the log, which `Room` takes apart.
+    pub(crate) fn handle(&mut self, command: Command, now: Millis) {
+        self.now = self.now.max(now);
+        if matches!(command, Command::Timer) {
+            self.armed = None;
+        }
+        let is_input = matches!(
+            command,
+            Command::Open { .. } | Command::Frame { .. } | Command::Call { .. }
+        );
+        match &mut self.phase {
+            Phase::Fresh if is_input && !self.going_away => {
+                self.phase = Phase::Loading(vec![(command, self.now)]);
+                self.out.load();
+            }
+            Phase::Loading(waiting) if is_input && !self.going_away => {
+                waiting.push((command, self.now));
+            }
+            Phase::Loading(waiting) => {
+                forget_waiting(waiting, &command, &mut self.out);
+                self.apply(command, self.now);
+            }
+            Phase::Fresh | Phase::Ready => {
+                self.run_deadlines();
+                self.apply(command, self.now);
+            }
+        }
+        self.finish();
+    }
+
+    /// Nothing happened but the passing of time.
+    pub(crate) fn time_passed(&mut self, now: Millis) {
+        self.now = self.now.max(now);
+        self.run_deadlines();
+        self.finish();
+    }
+
+    fn apply(&mut self, command: Command, came_at: Millis) {
+        match command {
+            Command::Open {
+                connection,
+                access,
+                device,
+            } => {
+                self.open(connection, &access, device, came_at);
+            }
+            Command::Frame {
+                connection,
+                message,
+            } => self.frame(connection, message),
+            Command::Call {
+                call,
+                access,
+                request,
+            } => self.call(call, &access, request),
+            Command::HangUp { call } => self.hang_up(call),
+            Command::Disconnected { connection, code } => {
+                let refused = code == Some(CloseCode::Unauthorized.as_u16());
+                let departure = if refused {
+                    Departure::AtOnce
+                } else {
+                    Departure::Delayed
+                };
+                self.remove(connection, departure);
+            }
+            Command::Revoke { grant } => self.revoke(&grant),
+            Command::Shutdown => self.shut_down(),
+            Command::Timer
+            | Command::Durable(_)
+            | Command::AppendFailed(_)
+            | Command::Loaded(_)
+            | Command::LoadFailed
+            | Command::StateBuilt { .. } => {}
+        }
+    }
+
+    fn frame(&mut self, id: ConnectionId, message: Message) {
+        if !self.connections.contains_key(&id) {
+            return;
+        }
+        match message {
+            Message::Binary(message) => self.binary_frame(id, &message),
+            Message::Text(text) => self.text_frame(id, &text),
+        }
+        self.close_if_expired(id);
+    }
+
+    fn text_frame(&mut self, id: ConnectionId, text: &str) {
+        match ClientText::parse(text) {
+            Ok(ClientText::PresencePublish { actions }) => self.publish(id, actions.get()),
+            Ok(ClientText::DispatchRequest {
+                id: request,
+                to,
+                action,
+                input,
+            }) => {
+                let input = input.as_deref().map(serde_json::value::RawValue::get);
+                self.dispatch_request(id, request, &to, &action, input);
+            }
+            Ok(ClientText::DispatchResponse {
+                id: inbound,
+                result,
+            }) => {
+                self.dispatch_response(id, inbound, result.get());
+            }
+            Err(TextError::Fields) => {
+                self.note_dropped(id, Noted::TEXT, "text with malformed fields");
+            }
+            Err(_) => {
+                self.out.note(Note::ProtocolError { connection: id });
+                self.close(id, CloseCode::Protocol, reason::PROTOCOL);
+            }
+        }
+    }
+
+    fn note_dropped(&mut self, id: ConnectionId, kind: u8, what: &'static str) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.noted.first(kind) {
+            self.out.note(Note::FrameDropped {
+                connection: id,
+                what,
+            });
+        }
+    }
+}
+
+/// What waits for the log is forgotten when its sender goes.
+fn forget_waiting(waiting: &mut Vec<(Command, Millis)>, gone: &Command, out: &mut Outbox) {
+    waiting.retain(|(waiting, _)| match (waiting, gone) {
+        (
+            Command::Open { .. } | Command::Frame { .. } | Command::Call { .. },
+            Command::Shutdown,
+        ) => false,
+        (
+            Command::Open { connection, .. } | Command::Frame { connection, .. },
+            Command::Disconnected {
+                connection: gone, ..
+            },
+        ) => connection != gone,
+        (Command::Call { call, .. }, Command::HangUp { call: gone }) => call != gone,
+        (
+            Command::Open {
+                connection, access, ..
+            },
+            Command::Revoke { grant },
+        ) => {
+            let revoked = access.grant() == grant;
+            if revoked {
+                let reason = reason::INVALID_TOKEN.to_owned();
+                out.close_now(*connection, CloseCode::Unauthorized, reason);
+            }
+            !revoked
+        }
+        _ => true,
+    });
+}

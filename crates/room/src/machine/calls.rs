@@ -1,0 +1,150 @@
+//! HTTP calls: snapshot, one-round-trip sync, deletion, creation, dispatch (`sync.md` 1 and 4).
+
+use bytes::Bytes;
+use epicenter_identity::Access;
+use epicenter_sync::CloseCode;
+use epicenter_update::{EMPTY_UPDATE, StateVector, Update, UpdateError};
+
+use super::Machine;
+use super::document::Document;
+use crate::action::{Answer, Entry, Note, Tag};
+use crate::command::{CallId, Request, RoomStatus};
+use crate::reason;
+
+impl Machine {
+    pub(super) fn call(&mut self, call: CallId, access: &Access, request: Request) {
+        if self.going_away {
+            self.out.go_away();
+            return;
+        }
+        let is_deleted = self.document.status == RoomStatus::Deleted;
+        match request {
+            Request::Delete => self.delete(call),
+            Request::Create => self.create(call),
+            _ if is_deleted => self.out.answer(call, Answer::Gone),
+            Request::Snapshot { if_none_match } => self.snapshot(call, &if_none_match),
+            Request::Sync {
+                state_vector,
+                update,
+                if_none_match,
+            } => {
+                self.sync(call, state_vector, &update, &if_none_match);
+            }
+            Request::Dispatch { to, action, input } => {
+                self.dispatch_call(call, access, &to, &action, input.as_deref());
+            }
+        }
+    }
+
+    fn snapshot(&mut self, call: CallId, if_none_match: &[Tag]) {
+        let tag = self.document.tag(&self.config.limits);
+        if if_none_match.contains(&tag) {
+            self.out.answer(call, Answer::NotModified { tag });
+        } else {
+            self.answer_difference(call, tag, StateVector::default());
+        }
+    }
+
+    fn sync(
+        &mut self,
+        call: CallId,
+        state_vector: StateVector,
+        update: &Bytes,
+        if_none_match: &[Tag],
+    ) {
+        if !update.is_empty() {
+            match self.take_update(None, update) {
+                Ok(0) => {}
+                Ok(dropped) => {
+                    self.out.note(Note::PendingDropped { bytes: dropped });
+                    let limit = self.config.max_pending_bytes as u64;
+                    self.out.answer(call, Answer::PendingFull { limit });
+                    return;
+                }
+                Err(UpdateError::Malformed { what, .. }) => {
+                    self.out.answer(
+                        call,
+                        Answer::Malformed {
+                            what: what.to_owned(),
+                        },
+                    );
+                    return;
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    let limit = limit_of(&error).to_owned();
+                    let bytes = update.len();
+                    self.out.note(Note::UpdateRefused {
+                        reason: reason.clone(),
+                        bytes,
+                    });
+                    self.out.answer(call, Answer::Refused { reason, limit });
+                    return;
+                }
+            }
+        }
+        let tag = self.document.tag(&self.config.limits);
+        if self.lacks_nothing(&state_vector, update, if_none_match.contains(&tag)) {
+            self.out.answer(call, Answer::UpToDate { tag });
+        } else {
+            self.answer_difference(call, tag, state_vector);
+        }
+    }
+
+    /// Whether a caller with this state vector, who pushed this update, can lack nothing. A state vector does not show
+    /// deletions, so equal ones are not enough.
+    fn lacks_nothing(&self, state_vector: &StateVector, pushed: &Bytes, holds_tag: bool) -> bool {
+        let document = &self.document;
+        !document.has_pending()
+            && *state_vector == document.state_vector
+            && (holds_tag
+                || document.deletes.is_empty()
+                || Update::parse(pushed, &self.config.limits)
+                    .is_ok_and(|pushed| pushed.deletes().contains_all(&document.deletes)))
+    }
+
+    fn answer_difference(&mut self, call: CallId, tag: Tag, state_vector: StateVector) {
+        if self.document.status == RoomStatus::Absent {
+            // There is no log to read.
+            let update = Bytes::from_static(&EMPTY_UPDATE);
+            self.out.answer(call, Answer::Update { update, tag });
+        } else {
+            self.out.answer_state(call, tag, state_vector);
+        }
+    }
+
+    fn delete(&mut self, call: CallId) {
+        if self.document.status == RoomStatus::Live {
+            self.document = Document::empty(RoomStatus::Deleted);
+            self.out.append(vec![Entry::Deleted]);
+            for id in self.connections.keys() {
+                let reason = reason::ROOM_DELETED.to_owned();
+                self.out.close(*id, CloseCode::RoomDeleted, reason);
+            }
+            self.remove_all();
+        }
+        self.out.answer(call, Answer::Deleted);
+    }
+
+    fn create(&mut self, call: CallId) {
+        let entry = match self.document.status {
+            RoomStatus::Live => {
+                self.out.answer(call, Answer::Exists);
+                return;
+            }
+            RoomStatus::Absent => Entry::Created,
+            RoomStatus::Deleted => Entry::Recreated,
+        };
+        self.document.status = RoomStatus::Live;
+        self.out.append(vec![entry]);
+        self.out.answer(call, Answer::Created);
+    }
+}
+
+/// The stable name of the limit that an update met.
+pub(super) fn limit_of(error: &UpdateError) -> &'static str {
+    match error {
+        UpdateError::Refused { limit, .. } => limit,
+        _ => "update",
+    }
+}

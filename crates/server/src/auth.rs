@@ -1,0 +1,204 @@
+//! From a presented bearer to proof of access; the only place that makes an [`Access`].
+//!
+//! The order is the one of `http.md` 7 and 8: the token (form, key, signature, claims), the account, the ownership rule.
+//! Every answer keeps 401 and 503 apart: a token is called invalid only when key set and account store had their say.
+
+mod bearer;
+mod cache;
+mod keys;
+pub mod token;
+mod users;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use epicenter_identity::{
+    Access, ClientId, GrantId, NotAdmitted, OwnershipRule, Person, Scopes, UserId,
+};
+use sha2::{Digest as _, Sha256};
+
+pub(crate) use self::bearer::{PresentedBearer, offered_protocols};
+use self::cache::BoundedCache;
+use self::keys::FoundKey;
+pub(crate) use self::keys::KeyCache;
+use self::token::{
+    AcceptedTypes, Claims, CompactToken, TokenError, TokenVerifier, VerifierOptions,
+};
+use self::users::UserCache;
+use crate::config::HubConfig;
+use crate::ports::{Clock, Ports, StoreUnavailable, User};
+
+/// Checked tokens that are remembered; some 300 bytes each.
+const CHECKED_TOKENS: usize = 10_000;
+
+/// Who calls, and the proof.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) access: Access,
+    pub(crate) user: Arc<User>,
+}
+
+/// Why nobody was authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AuthError {
+    #[error("the request carries more than one credential")]
+    MultipleCredentials,
+    #[error("the access token is missing or not valid")]
+    InvalidToken,
+    #[error("tokens cannot be checked at the moment")]
+    Unavailable,
+    #[error("the user is not admitted")]
+    NotAdmitted,
+}
+
+impl From<StoreUnavailable> for AuthError {
+    fn from(_: StoreUnavailable) -> Self {
+        AuthError::Unavailable
+    }
+}
+
+impl From<NotAdmitted> for AuthError {
+    fn from(_: NotAdmitted) -> Self {
+        AuthError::NotAdmitted
+    }
+}
+
+/// Checks bearers and remembers what it learned.
+pub(crate) struct Authenticator {
+    clock: Arc<dyn Clock>,
+    verifier: TokenVerifier,
+    keys: KeyCache,
+    users: UserCache,
+    ownership: OwnershipRule,
+    checked: Mutex<BoundedCache<TokenDigest, CheckedToken>>,
+}
+
+/// Tokens are remembered by their SHA-256, so that memory holds none.
+type TokenDigest = [u8; 32];
+
+#[derive(Clone)]
+struct CheckedToken {
+    kid: Arc<str>,
+    claims: Arc<Claims>,
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Authenticator")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Authenticator {
+    pub(crate) fn new(config: &HubConfig, ports: &Ports) -> Self {
+        let options = VerifierOptions {
+            issuer: format!("{}/auth", config.origin.as_str()),
+            audience: config.origin.as_str().to_owned(),
+            types: AcceptedTypes::AccessToken,
+        };
+        Self {
+            clock: Arc::clone(&ports.clock),
+            verifier: TokenVerifier::new(Arc::clone(&ports.verify), options),
+            keys: KeyCache::new(Arc::clone(&ports.signing_keys)),
+            users: UserCache::new(Arc::clone(&ports.users)),
+            ownership: config.ownership.clone(),
+            checked: Mutex::new(BoundedCache::new(CHECKED_TOKENS)),
+        }
+    }
+
+    /// The key set, for publishing and readiness.
+    pub(crate) fn keys(&self) -> &KeyCache {
+        &self.keys
+    }
+
+    /// The whole way from a bearer to access.
+    pub(crate) async fn authenticate(
+        &self,
+        presented: &PresentedBearer,
+    ) -> Result<Caller, AuthError> {
+        let token = match presented {
+            PresentedBearer::None => return Err(AuthError::InvalidToken),
+            PresentedBearer::Several => return Err(AuthError::MultipleCredentials),
+            PresentedBearer::One(token) => token,
+        };
+        let now_ms = self.clock.now_ms();
+        let claims = self.check_token(token.as_str(), now_ms).await?;
+        let (user, client, grant) = self.parse_claims(&claims)?;
+        let user = self
+            .users
+            .find_enabled(&user, now_ms)
+            .await?
+            .ok_or_else(|| refused("the account is unknown or disabled"))?;
+        let owner = self.ownership.resolve(&Person {
+            id: user.id.clone(),
+            email: user.email.clone(),
+            email_verified: user.email_verified,
+        })?;
+        let scopes = Scopes::parse_lenient(&claims.scope);
+        let access = Access::authenticated_as(user.id.clone(), owner, client, grant, scopes);
+        Ok(Caller { access, user })
+    }
+
+    /// Verifies a token, or recognises it as one that was verified with a key that is still in the set.
+    async fn check_token(&self, token: &str, now_ms: u64) -> Result<Arc<Claims>, AuthError> {
+        let digest: TokenDigest = Sha256::digest(token).into();
+        let remembered = self.with_checked(|checked| checked.find(&digest));
+        if let Some(CheckedToken { kid, claims }) = remembered
+            && self.keys.is_known(&kid)
+        {
+            claims.check_time(now_ms).map_err(refused)?;
+            return Ok(claims);
+        }
+        let parsed = CompactToken::parse(token).map_err(refused)?;
+        self.verifier.check_type(&parsed).map_err(refused)?;
+        let key = match self.keys.find(parsed.key_id(), now_ms).await {
+            FoundKey::Known(key) => key,
+            FoundKey::Unknown => return Err(refused(TokenError::UnknownKey)),
+            FoundKey::Unreachable => return Err(AuthError::Unavailable),
+        };
+        let claims = Arc::new(
+            self.verifier
+                .verify(&parsed, &key, now_ms)
+                .map_err(refused)?,
+        );
+        let checked = CheckedToken {
+            kid: Arc::from(key.kid.as_str()),
+            claims: Arc::clone(&claims),
+        };
+        self.with_checked(|cache| cache.insert(digest, checked));
+        Ok(claims)
+    }
+
+    /// Every token of this hub names user, client and grant; one that does not is nobody's.
+    fn parse_claims(&self, claims: &Claims) -> Result<(UserId, ClientId, GrantId), AuthError> {
+        let user = UserId::parse(&claims.subject).ok();
+        let client = claims
+            .client
+            .as_deref()
+            .and_then(|client| ClientId::parse(client).ok());
+        let grant = claims
+            .grant
+            .as_deref()
+            .and_then(|grant| GrantId::parse(grant).ok());
+        match (user, client, grant) {
+            (Some(user), Some(client), Some(grant)) => Ok((user, client, grant)),
+            _ => Err(refused("the token does not name user, client and grant")),
+        }
+    }
+
+    fn with_checked<R>(
+        &self,
+        act: impl FnOnce(&mut BoundedCache<TokenDigest, CheckedToken>) -> R,
+    ) -> R {
+        act(&mut self.checked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The reason goes to the log at the lowest level that is kept off by default; the caller learns only that the token is
+/// invalid.
+fn refused(reason: impl fmt::Display) -> AuthError {
+    tracing::debug!(reason = %reason, "access token refused");
+    AuthError::InvalidToken
+}

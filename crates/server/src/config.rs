@@ -1,0 +1,242 @@
+//! What a deployment tells the router; hosts fill it in, nothing here reads an environment.
+//!
+//! The public origin is configuration and nothing else: issuer, audience and the accepted `Host` hang on it, so that no
+//! request can talk the hub into another identity.
+
+use std::net::Ipv6Addr;
+
+use epicenter_encryption::RootKeyring;
+use epicenter_identity::OwnershipRule;
+use epicenter_update::Limits;
+
+/// The canonical public origin: scheme, host and optional port, as RFC 6454 section 6.2 writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicOrigin {
+    text: String,
+    scheme: Scheme,
+    authority: Authority,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// Why a text is not a public origin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// Neither `http://` nor `https://`.
+    #[error("`{0}` does not begin with http:// or https://; write it like https://hub.example")]
+    Scheme(String),
+    /// A path, query, fragment or credentials.
+    #[error("`{0}` holds more than scheme, host and port; write it like https://hub.example")]
+    Excess(String),
+    /// The host or port is missing or malformed.
+    #[error("`{0}` has no valid host or port; write it like https://hub.example:8443")]
+    Authority(String),
+}
+
+impl PublicOrigin {
+    /// Parses `https://hub.example` or `http://127.0.0.1:8787`; one trailing slash is forgiven, the host becomes lower
+    /// case and the scheme's own port is dropped.
+    ///
+    /// # Errors
+    /// What is wrong with the text, with an example.
+    pub fn parse(text: &str) -> Result<Self, OriginError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let (scheme, name, rest) = if let Some(rest) = lower.strip_prefix("https://") {
+            (Scheme::Https, "https", rest)
+        } else if let Some(rest) = lower.strip_prefix("http://") {
+            (Scheme::Http, "http", rest)
+        } else {
+            return Err(OriginError::Scheme(text.to_owned()));
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@', '\\']) {
+            return Err(OriginError::Excess(text.to_owned()));
+        }
+        let mut authority =
+            Authority::parse(rest).ok_or_else(|| OriginError::Authority(text.to_owned()))?;
+        if authority.port == Some(scheme.default_port()) {
+            authority.port = None;
+        }
+        let text = match authority.port {
+            Some(port) => format!("{name}://{}:{port}", authority.host),
+            None => format!("{name}://{}", authority.host),
+        };
+        Ok(Self {
+            text,
+            scheme,
+            authority,
+        })
+    }
+
+    /// The origin as text, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a request's authority (`Host`) names this origin; the scheme's own port may be written or left out.
+    pub fn is_named_by(&self, authority: &Authority) -> bool {
+        let default = self.scheme.default_port();
+        authority.host == self.authority.host
+            && authority.port.unwrap_or(default) == self.authority.port.unwrap_or(default)
+    }
+}
+
+/// Host and optional port, the host in lower case (an IPv6 address keeps its brackets).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// Parses `hub.example`, `127.0.0.1:8787` or `[::1]:8787`; `None` when it is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let end_of_host = match text.find(']') {
+            Some(end_of_address) => end_of_address + 1,
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (host, port) = text.split_at_checked(end_of_host)?;
+        let port = match port.strip_prefix(':') {
+            // The parser of numbers would take a sign.
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok().filter(|port| *port != 0)?)
+            }
+            None if port.is_empty() => None,
+            _ => return None,
+        };
+        Some(Self {
+            host: parse_host(host)?,
+            port,
+        })
+    }
+
+    /// Whether it names this machine itself at the given port (plain HTTP: without a port it is 80).
+    pub fn is_loopback_at(&self, port: u16) -> bool {
+        matches!(self.host.as_str(), "127.0.0.1" | "localhost" | "[::1]")
+            && self.port.unwrap_or(Scheme::Http.default_port()) == port
+    }
+}
+
+/// An IPv6 address in brackets and in its shortest form, or a name in lower case.
+fn parse_host(text: &str) -> Option<String> {
+    if let Some(address) = text.strip_prefix('[') {
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_valid = !text.is_empty() && text.bytes().all(is_name);
+    is_valid.then(|| text.to_ascii_lowercase())
+}
+
+/// What the router needs to know about this deployment.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Issuer is this plus `/auth`; audience is this.
+    pub origin: PublicOrigin,
+    /// Who owns what.
+    pub ownership: OwnershipRule,
+    /// The root of every owner's keyring.
+    pub root_keyring: RootKeyring,
+    /// The port the hub listens on when that is on a loopback address: loopback names at it are then accepted as `Host` too.
+    pub loopback_port: Option<u16>,
+    /// Largest HTTP body in bytes; the frame limit too. 5 MiB is what today's clients meet.
+    pub max_body_bytes: usize,
+    /// Limits on state vectors that callers send; the rooms' own.
+    pub update_limits: Limits,
+    /// `native` or `cloudflare`.
+    pub runtime: &'static str,
+    /// Program version.
+    pub version: &'static str,
+    /// Where the exact source is (AGPL section 13).
+    pub source_url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Authority, OriginError, PublicOrigin};
+
+    #[test]
+    fn origins_are_written_one_way() {
+        #[track_caller]
+        fn check(text: &str, expect: &str) {
+            assert_eq!(PublicOrigin::parse(text).unwrap().as_str(), expect);
+        }
+        check("https://hub.example", "https://hub.example");
+        check("https://hub.example/", "https://hub.example");
+        check(" HTTPS://Hub.Example:443 ", "https://hub.example");
+        check("http://hub.example:443", "http://hub.example:443");
+        check("http://127.0.0.1:8787", "http://127.0.0.1:8787");
+        check("http://[0:0::1]:8787", "http://[::1]:8787");
+    }
+
+    #[test]
+    fn what_is_no_origin_is_named() {
+        let scheme = |text: &str| OriginError::Scheme(text.to_owned());
+        let excess = |text: &str| OriginError::Excess(text.to_owned());
+        let authority = |text: &str| OriginError::Authority(text.to_owned());
+        #[track_caller]
+        fn check(text: &str, expect: impl FnOnce(&str) -> OriginError) {
+            assert_eq!(PublicOrigin::parse(text), Err(expect(text)));
+        }
+        check("hub.example", scheme);
+        check("ftp://hub.example", scheme);
+        check("https://hub.example/path", excess);
+        check("https://hub.example//", excess);
+        check("https://hub.example?x", excess);
+        check("https://hub.example#x", excess);
+        check("https://ada@hub.example", excess);
+        check("https://", authority);
+        check("https://hub example", authority);
+        check("https://hub.example:", authority);
+        check("https://hub.example:0", authority);
+        check("https://hub.example:+1", authority);
+        check("https://hub.example:65536", authority);
+        check("https://[::1", authority);
+        check("https://::1", authority);
+        check("https://[hub]", authority);
+    }
+
+    #[test]
+    fn an_origin_is_named_with_or_without_its_own_port() {
+        let is_named = |origin: &str, host: &str| {
+            let origin = PublicOrigin::parse(origin).unwrap();
+            Authority::parse(host).is_some_and(|host| origin.is_named_by(&host))
+        };
+        assert!(is_named("https://hub.example", "hub.example"));
+        assert!(is_named("https://hub.example", "HUB.example:443"));
+        assert!(is_named("http://hub.example", "hub.example:80"));
+        assert!(is_named("http://[::1]:8787", "[0:0:0:0:0:0:0:1]:8787"));
+        assert!(!is_named("https://hub.example", "hub.example:80"));
+        assert!(!is_named("https://hub.example:8443", "hub.example"));
+        assert!(!is_named("https://hub.example", "hub.example."));
+        assert!(!is_named("https://hub.example", "a.hub.example"));
+    }
+
+    #[test]
+    fn loopback_names_count_with_their_port() {
+        let is_loopback =
+            |host: &str, port| Authority::parse(host).is_some_and(|host| host.is_loopback_at(port));
+        for name in ["127.0.0.1", "localhost", "LocalHost", "[::1]"] {
+            assert!(is_loopback(&format!("{name}:8787"), 8787));
+            assert!(!is_loopback(&format!("{name}:8788"), 8787));
+            assert!(!is_loopback(name, 8787));
+            assert!(is_loopback(name, 80));
+        }
+        assert!(!is_loopback("127.0.0.2:8787", 8787));
+        assert!(!is_loopback("localhost.example:8787", 8787));
+    }
+}

@@ -1,0 +1,3 @@
+//! The authorization server, as far as it exists: its public keys.
+
+pub(crate) mod routes;

@@ -1,0 +1,182 @@
+//! What the server needs from a host, in domain types.
+//!
+//! Every port is owned by this crate, named by the need and always `Send + Sync`; a host implements them once and hands
+//! them over in [`Ports`]. No port reads a clock, an environment variable or a request. A port that fails logs the cause
+//! where it happened and answers [`StoreUnavailable`], which carries nothing that could leak.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use epicenter_identity::{Access, ClientId, DeviceId, OwnerId, RoomId, RoomName, UserId};
+use epicenter_room::{Answer, Request};
+
+/// A store could not be reached or failed. The cause is logged where it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is unavailable")]
+pub struct StoreUnavailable;
+
+/// Everything the router calls on its host.
+#[derive(Clone)]
+pub struct Ports {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for request ids.
+    pub random: Arc<dyn Random>,
+    /// Signature checks.
+    pub verify: Arc<dyn Verify>,
+    /// Public signing keys.
+    pub signing_keys: Arc<dyn SigningKeys>,
+    /// Accounts.
+    pub users: Arc<dyn Users>,
+    /// Device ids of a shared owner.
+    pub devices: Arc<dyn Devices>,
+    /// The rooms of this process.
+    pub rooms: Arc<dyn Rooms>,
+    /// Readiness of the stores.
+    pub health: Arc<dyn Health>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ports")
+    }
+}
+
+/// The wall clock, made monotonic.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since the Unix epoch; never decreases within a process.
+    fn now_ms(&self) -> u64;
+}
+
+/// Unpredictable bytes.
+pub trait Random: Send + Sync {
+    /// Fills the buffer from the system's generator.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// An ES256 public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Key id: the RFC 7638 thumbprint.
+    pub kid: String,
+    /// The uncompressed SEC1 point on P-256: the byte 4, then x and y.
+    pub point: [u8; 65],
+}
+
+/// The public halves of the signing keys, all that may still have living tokens.
+#[async_trait]
+pub trait SigningKeys: Send + Sync {
+    /// Reads all keys from the store.
+    async fn load(&self) -> Result<Vec<PublicKey>, StoreUnavailable>;
+}
+
+/// ES256 verification (`ring` natively, `p256` on wasm).
+pub trait Verify: Send + Sync {
+    /// Whether `signature`, the 64 raw bytes r and s of RFC 7518 section 3.4, is the key's over the message.
+    fn verify_es256(&self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// A stored account. Its `Debug` form leaves name and address out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Address, ASCII lower case.
+    pub email: String,
+    /// The address was proven to be this person's.
+    pub email_verified: bool,
+    /// Display name.
+    pub name: String,
+    /// May use the hub.
+    pub enabled: bool,
+    /// The first account, and operators.
+    pub admin: bool,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("User")
+            .field("id", &self.id)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Accounts by id.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// `None` when no such account exists.
+    async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreUnavailable>;
+}
+
+/// Who owns a device id in a shared owner (`sync.md` 5).
+#[async_trait]
+pub trait Devices: Send + Sync {
+    /// Claims or renews the device for the user; false when it belongs to another user. Claims lapse after 90 unused days.
+    async fn claim_device(
+        &self,
+        owner: &OwnerId,
+        device: &DeviceId,
+        user: &UserId,
+        client: &ClientId,
+        now_ms: u64,
+    ) -> Result<bool, StoreUnavailable>;
+}
+
+/// One room in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomEntry {
+    /// Its id within the owner.
+    pub id: RoomId,
+    /// Bytes its log occupies.
+    pub storage_bytes: u64,
+    /// Milliseconds since the Unix epoch.
+    pub last_accessed_at: u64,
+    /// Open sockets now.
+    pub connections: u64,
+    /// Updates that were refused and not accepted since.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A refused update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Stable reason.
+    pub reason: String,
+    /// Size of the update.
+    pub bytes: u64,
+}
+
+/// A page of rooms, sorted by id.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RoomPage {
+    /// At most as many as asked for.
+    pub rooms: Vec<RoomEntry>,
+    /// The last id of this page when there are more.
+    pub next: Option<RoomId>,
+}
+
+/// The rooms of this process.
+#[async_trait]
+pub trait Rooms: Send + Sync {
+    /// Answers `Answer::Unavailable` or `GoingAway` itself when it must. Dropping the future hangs up.
+    async fn call(&self, room: RoomName, access: Access, request: Request) -> Answer;
+    /// Live rooms of an owner with ids after `after`.
+    async fn list(
+        &self,
+        owner: &OwnerId,
+        after: Option<&RoomId>,
+        limit: usize,
+    ) -> Result<RoomPage, StoreUnavailable>;
+}
+
+/// Readiness of the stores.
+#[async_trait]
+pub trait Health: Send + Sync {
+    /// Whether every store answers.
+    async fn check(&self) -> Result<(), StoreUnavailable>;
+}

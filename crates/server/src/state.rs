@@ -1,0 +1,33 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use crate::auth::Authenticator;
+use crate::config::HubConfig;
+use crate::ports::Ports;
+
+/// Configuration, ports and what the hub remembers about callers; shared by all requests.
+#[derive(Debug)]
+pub(crate) struct HubState {
+    pub(crate) config: HubConfig,
+    pub(crate) ports: Ports,
+    pub(crate) authenticator: Authenticator,
+}
+
+/// The state as handlers extract it.
+pub(crate) type SharedHub = Arc<HubState>;
+
+impl HubState {
+    pub(crate) fn new(config: HubConfig, ports: Ports) -> Self {
+        let authenticator = Authenticator::new(&config, &ports);
+        Self {
+            config,
+            ports,
+            authenticator,
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.ports.clock.now_ms()
+    }
+}

@@ -1,0 +1,120 @@
+//! What the hub says.
+//!
+//! Messages are written by hand because they carry other people's JSON text, which goes in as it came.
+
+use std::fmt::Write as _;
+
+/// One device of a presence list.
+#[derive(Clone, Copy, Debug)]
+pub struct PresenceEntry<'a> {
+    /// The device id.
+    pub device: &'a str,
+    /// Milliseconds since the epoch.
+    pub connected_at: u64,
+    /// The device's own JSON text.
+    pub actions: &'a str,
+    /// Whose device it is; only in a shared owner.
+    pub user: Option<&'a str>,
+}
+
+/// `{"type":"presence","devices":[…]}`, the devices in the order given.
+pub fn encode_presence(entries: &[PresenceEntry<'_>]) -> String {
+    // The fixed text of an entry is under 80 bytes; ids are escaped rarely.
+    let size = |entry: &PresenceEntry<'_>| {
+        entry.device.len() + entry.actions.len() + entry.user.map_or(0, str::len) + 80
+    };
+    let mut text = String::with_capacity(entries.iter().map(size).sum::<usize>() + 40);
+    text.push_str(r#"{"type":"presence","devices":["#);
+    for (position, entry) in entries.iter().enumerate() {
+        text.push_str(if position == 0 {
+            r#"{"deviceId":"#
+        } else {
+            r#",{"deviceId":"#
+        });
+        push_string(&mut text, entry.device);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            r#","connectedAt":{},"actions":{}"#,
+            entry.connected_at, entry.actions
+        );
+        if let Some(user) = entry.user {
+            push_member(&mut text, "userId", user);
+        }
+        text.push('}');
+    }
+    text.push_str("]}");
+    text
+}
+
+/// `{"type":"dispatch_inbound","id","action","input"?,"from"?}`.
+///
+/// `input` is the caller's JSON text. `from` is given in a shared owner only: the caller's device, which
+/// callers over HTTP have not, and user.
+pub fn encode_dispatch_inbound(
+    id: &str,
+    action: &str,
+    input: Option<&str>,
+    from: Option<(Option<&str>, &str)>,
+) -> String {
+    let mut text = String::with_capacity(input.map_or(0, str::len) + 256);
+    text.push_str(r#"{"type":"dispatch_inbound""#);
+    push_member(&mut text, "id", id);
+    push_member(&mut text, "action", action);
+    if let Some(input) = input {
+        text.push_str(r#","input":"#);
+        text.push_str(input);
+    }
+    if let Some((device, user)) = from {
+        text.push_str(r#","from":{"deviceId":"#);
+        match device {
+            Some(device) => push_string(&mut text, device),
+            None => text.push_str("null"),
+        }
+        push_member(&mut text, "userId", user);
+        text.push('}');
+    }
+    text.push('}');
+    text
+}
+
+/// `{"type":"dispatch_result","id","result"}`; `result` is JSON text.
+pub fn encode_dispatch_result(id: &str, result: &str) -> String {
+    let mut text = String::with_capacity(result.len() + id.len() + 64);
+    text.push_str(r#"{"type":"dispatch_result""#);
+    push_member(&mut text, "id", id);
+    text.push_str(r#","result":"#);
+    text.push_str(result);
+    text.push('}');
+    text
+}
+
+/// The result of a call that reached nobody: `{"data":null,"error":{"name":"RecipientOffline","to"}}`.
+pub fn recipient_offline(to: &str) -> String {
+    let mut text = r#"{"data":null,"error":{"name":"RecipientOffline""#.to_owned();
+    push_member(&mut text, "to", to);
+    text.push_str("}}");
+    text
+}
+
+/// The result of a call that failed: `{"data":null,"error":{"name":"ActionFailed","action","cause"}}`.
+pub fn action_failed(action: &str, cause: &str) -> String {
+    let mut text = r#"{"data":null,"error":{"name":"ActionFailed""#.to_owned();
+    push_member(&mut text, "action", action);
+    push_member(&mut text, "cause", cause);
+    text.push_str("}}");
+    text
+}
+
+/// `,"name":"value"`; the name needs no escaping.
+fn push_member(text: &mut String, name: &str, value: &str) {
+    text.push_str(",\"");
+    text.push_str(name);
+    text.push_str("\":");
+    push_string(text, value);
+}
+
+fn push_string(text: &mut String, value: &str) {
+    let string = serde_json::to_string(value).expect("a string is JSON, and memory takes it");
+    text.push_str(&string);
+}

@@ -1,0 +1,110 @@
+//! The shipped log behind a valve: appends reach it only when a test lets them, or fail.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use epicenter_identity::{OwnerId, RoomId, RoomName};
+use epicenter_native::log::{
+    AppendError, AppendRequest, DirectoryEntry, Log, ReadError, StoredRoom,
+};
+use epicenter_room::Seq;
+use tokio::sync::watch;
+
+use crate::soon;
+
+/// Wraps a log; open at first.
+pub struct DelayingLog {
+    inner: Arc<dyn Log>,
+    valve: Mutex<Valve>,
+    /// Appends that have arrived since the beginning.
+    arrived: watch::Sender<usize>,
+}
+
+impl std::fmt::Debug for DelayingLog {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("DelayingLog")
+    }
+}
+
+#[derive(Default)]
+struct Valve {
+    closed: bool,
+    held: VecDeque<AppendRequest>,
+}
+
+impl DelayingLog {
+    /// Wraps the log that ships.
+    pub fn around(inner: Arc<dyn Log>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            valve: Mutex::default(),
+            arrived: watch::Sender::new(0),
+        })
+    }
+
+    /// From now on appends are held back.
+    pub fn hold(&self) {
+        self.valve.lock().expect("no test panicked here").closed = true;
+    }
+
+    /// Lets everything held, and everything to come, through.
+    pub fn release(&self) {
+        let held = {
+            let mut valve = self.valve.lock().expect("no test panicked here");
+            valve.closed = false;
+            std::mem::take(&mut valve.held)
+        };
+        for request in held {
+            self.inner.append(request);
+        }
+    }
+
+    /// Fails the oldest held append; those behind it stay held.
+    ///
+    /// # Panics
+    /// When none is held.
+    pub fn fail_oldest(&self) {
+        let request = self.valve.lock().expect("no test panicked here").held.pop_front();
+        let request = request.expect("an append is held");
+        (request.done.0)(Err(AppendError("the test says so".into())));
+    }
+
+    /// How many appends have arrived so far.
+    pub fn arrived(&self) -> usize {
+        *self.arrived.borrow()
+    }
+
+    /// Waits until so many appends have arrived in all.
+    pub async fn wait_for_arrivals(&self, count: usize) {
+        let mut arrived = self.arrived.subscribe();
+        let reached = arrived.wait_for(|arrived| *arrived >= count);
+        soon("an append", reached).await.expect("the log is alive");
+    }
+}
+
+impl Log for DelayingLog {
+    fn append(&self, request: AppendRequest) {
+        {
+            let mut valve = self.valve.lock().expect("no test panicked here");
+            if valve.closed {
+                valve.held.push_back(request);
+            } else {
+                drop(valve);
+                self.inner.append(request);
+            }
+        }
+        self.arrived.send_modify(|arrived| *arrived += 1);
+    }
+
+    fn read(&self, room: &RoomName, after: Seq, upto: Option<Seq>) -> Result<StoredRoom, ReadError> {
+        self.inner.read(room, after, upto)
+    }
+
+    fn list(&self, owner: &OwnerId, after: Option<&RoomId>, limit: usize) -> Vec<DirectoryEntry> {
+        self.inner.list(owner, after, limit)
+    }
+
+    fn touch(&self, room: &RoomName, now_ms: u64) {
+        self.inner.touch(room, now_ms);
+    }
+}

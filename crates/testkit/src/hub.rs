@@ -1,0 +1,174 @@
+//! A hub in this process, on a free loopback port and a data directory of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use epicenter_native::Hub;
+use epicenter_identity::{ClientId, Scopes};
+use epicenter_native::config::HostConfig;
+use epicenter_native::data_dir::DataDir;
+use epicenter_native::identity_store::{IdentityStore, NewUser};
+use epicenter_native::keys::{AccessTokenClaims, TokenSigner, new_grant};
+use epicenter_native::log::Log;
+use tempfile::TempDir;
+
+use crate::{DelayingLog, HttpRequest, TestSocket};
+
+/// A running hub; [`TestHub::stop`] ends it gracefully.
+pub struct TestHub {
+    hub: Hub,
+    directory: TempDir,
+}
+
+impl std::fmt::Debug for TestHub {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "TestHub({})", self.address())
+    }
+}
+
+/// An account with a token.
+#[derive(Clone, Debug)]
+pub struct TestUser {
+    /// The address it was made with.
+    pub email: String,
+    /// Its rooms' owner.
+    pub owner: String,
+    /// An access token with every scope.
+    pub token: String,
+}
+
+impl TestUser {
+    /// Path of one of this user's rooms.
+    pub fn room_path(&self, room: &str) -> String {
+        format!("/api/owners/{}/rooms/{room}", self.owner)
+    }
+}
+
+impl TestHub {
+    /// Starts a hub with defaults.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a hub after `adjust` has seen its configuration.
+    pub async fn start_with(adjust: impl FnOnce(&mut HostConfig)) -> Self {
+        Self::start_in(temporary_directory(), adjust, |log| log).await
+    }
+
+    /// Starts a hub whose log stands behind a valve.
+    pub async fn start_delayed() -> (Self, Arc<DelayingLog>) {
+        let mut valve = None;
+        let hub = Self::start_in(
+            temporary_directory(),
+            |_| {},
+            |log| {
+                let delaying = DelayingLog::around(log);
+                valve = Some(Arc::clone(&delaying));
+                delaying
+            },
+        )
+        .await;
+        (hub, valve.expect("the hub took its log"))
+    }
+
+    async fn start_in(
+        directory: TempDir,
+        adjust: impl FnOnce(&mut HostConfig),
+        wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+    ) -> Self {
+        let mut config = HostConfig::for_tests(directory.path().join("data"));
+        adjust(&mut config);
+        let hub = Hub::start_with_log(config, wrap).await.expect("the hub starts");
+        Self { hub, directory }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.hub.address()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Makes an account, or finds it, and a token for it.
+    ///
+    /// # Panics
+    /// When the hub refuses either.
+    pub async fn user(&self, email: &str) -> TestUser {
+        let token = self.token(email, 600);
+        let session = HttpRequest::new("GET", "/api/session")
+            .bearer(&token)
+            .send(self.address())
+            .await;
+        assert_eq!(session.status, 200, "{session:?}");
+        let owner = session.json()["ownerId"].as_str().expect("an owner").to_owned();
+        TestUser {
+            email: email.to_owned(),
+            owner,
+            token,
+        }
+    }
+
+    /// A token for an account, which is made when it does not exist.
+    ///
+    /// # Panics
+    /// When the data directory does not take it.
+    pub fn token(&self, email: &str, lifetime_s: u64) -> String {
+        let data_dir = DataDir::open(&self.data_dir()).expect("the hub's data directory");
+        let store = IdentityStore::open(&data_dir.identity_database()).expect("a readable store");
+        let issued_at_ms = now_ms();
+        let user = store.find_user_by_email(email).expect("a readable store");
+        let user = user.unwrap_or_else(|| {
+            let new = NewUser {
+                email,
+                password: "correct horse battery",
+                name: None,
+                admin: true,
+            };
+            store.add_user(&new, issued_at_ms).expect("a new account")
+        });
+        let (secret, _) = data_dir.load_auth_secret(None, &store).expect("the hub's secret");
+        let key = store.ensure_signing_key(&secret, issued_at_ms).expect("a signing key");
+        let claims = AccessTokenClaims {
+            user: user.id,
+            client: ClientId::parse("epicenter-cli").expect("a valid id"),
+            scopes: Scopes::all(),
+            grant: new_grant().expect("random bytes"),
+            session: None,
+            issued_at_ms,
+            lifetime_s,
+        };
+        TokenSigner::new(key, self.hub.origin())
+            .mint_access_token(&claims)
+            .expect("a token")
+    }
+
+    /// Opens a socket of a user and leaves it to the caller to read the greeting.
+    pub async fn open(&self, user: &TestUser, room: &str, device: &str) -> TestSocket {
+        let path = format!("{}?deviceId={device}", user.room_path(room));
+        TestSocket::open(self.address(), &path, Some(&user.token)).await
+    }
+
+    /// Stops gracefully.
+    pub async fn stop(self) {
+        self.hub.shutdown().await;
+    }
+
+    /// Stops gracefully and starts again on the same data directory.
+    pub async fn restart(self) -> Self {
+        let Self { hub, directory } = self;
+        hub.shutdown().await;
+        Self::start_in(directory, |_| {}, |log| log).await
+    }
+}
+
+fn temporary_directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.expect("a clock after 1970").as_millis()).expect("a clock before the year 500 million")
+}

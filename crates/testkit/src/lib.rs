@@ -1,0 +1,30 @@
+//! What the tests of the hub share: a running hub, clients that speak its wire, a log that delays and fails at will,
+//! and small Yjs updates made by hand.
+//!
+//! Support only: no crate of the product depends on it. Its helpers panic when something is off, as tests do.
+
+mod delaying_log;
+mod http;
+mod hub;
+mod socket;
+mod updates;
+
+pub use delaying_log::DelayingLog;
+pub use http::{HttpAnswer, HttpRequest};
+pub use hub::{TestHub, TestUser};
+pub use socket::{Received, TestSocket};
+pub use updates::Typist;
+
+/// How long anything that must happen may take before a test gives up.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Awaits with [`DEADLINE`].
+///
+/// # Panics
+/// When the time is over; `what` says what was awaited.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen within {DEADLINE:?}"),
+    }
+}

@@ -1,0 +1,130 @@
+//! Delete sets: ranges of clocks for each client.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+
+use crate::lib0::write_var_uint;
+use crate::{ClientId, Clock};
+
+/// Per client sorted, non-empty ranges of clocks, none of which touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteSet(BTreeMap<ClientId, Vec<Range<Clock>>>);
+
+impl DeleteSet {
+    /// Adds the clocks of a range; an empty range adds nothing.
+    pub fn insert(&mut self, client: ClientId, range: Range<Clock>) {
+        if range.is_empty() {
+            return;
+        }
+        let ranges = self.0.entry(client).or_default();
+        let from = ranges.partition_point(|known| known.end < range.start);
+        let to = ranges.partition_point(|known| known.start <= range.end);
+        let Some(touched) = ranges.get(from..to) else {
+            return;
+        };
+        let start = touched.first().map_or(range.start, |first| first.start);
+        let end = touched.last().map_or(range.end, |last| last.end);
+        let joined = start.min(range.start)..end.max(range.end);
+        ranges.splice(from..to, [joined]);
+    }
+
+    /// Adds everything that `other` holds, in one pass.
+    pub fn extend(&mut self, other: &DeleteSet) {
+        for (client, ranges) in &other.0 {
+            match self.0.entry(*client) {
+                Entry::Vacant(entry) => {
+                    entry.insert(ranges.clone());
+                }
+                Entry::Occupied(mut entry) => {
+                    let known = entry.get_mut();
+                    if !contains_ranges(known, ranges) {
+                        known.extend_from_slice(ranges);
+                        coalesce(known);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Builds a set from ranges in any order.
+    pub(crate) fn from_ranges(mut ranges: Vec<(ClientId, Range<Clock>)>) -> Self {
+        ranges.sort_unstable_by_key(|(client, range)| (*client, range.start));
+        let mut set = DeleteSet::default();
+        for (client, range) in ranges {
+            set.append(client, range);
+        }
+        set
+    }
+
+    /// Adds a range that starts at or behind every range of its client.
+    fn append(&mut self, client: ClientId, range: Range<Clock>) {
+        if range.is_empty() {
+            return;
+        }
+        let ranges = self.0.entry(client).or_default();
+        match ranges.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => ranges.push(range),
+        }
+    }
+
+    /// Whether every clock of `other` is in this set.
+    pub fn contains_all(&self, other: &DeleteSet) -> bool {
+        other.0.iter().all(|(client, ranges)| {
+            self.0
+                .get(client)
+                .is_some_and(|known| contains_ranges(known, ranges))
+        })
+    }
+
+    /// Nothing is deleted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges of each client, lowest client first.
+    pub fn iter(&self) -> impl Iterator<Item = (ClientId, &[Range<Clock>])> + '_ {
+        self.0
+            .iter()
+            .map(|(client, ranges)| (*client, ranges.as_slice()))
+    }
+
+    /// Appends the set as encoding V2 has it, highest client first.
+    pub(crate) fn encode_v2(&self, out: &mut Vec<u8>) {
+        write_var_uint(out, self.0.len() as u64);
+        for (client, ranges) in self.0.iter().rev() {
+            write_var_uint(out, *client);
+            write_var_uint(out, ranges.len() as u64);
+            let mut clock: Clock = 0;
+            for range in ranges {
+                write_var_uint(out, u64::from(range.start.saturating_sub(clock)));
+                let len = range.end.saturating_sub(range.start);
+                write_var_uint(out, u64::from(len.saturating_sub(1)));
+                clock = range.end;
+            }
+        }
+    }
+}
+
+fn contains_ranges(known: &[Range<Clock>], wanted: &[Range<Clock>]) -> bool {
+    let mut known = known.iter().peekable();
+    wanted.iter().all(|range| {
+        while known.next_if(|known| known.end < range.end).is_some() {}
+        known
+            .peek()
+            .is_some_and(|known| known.start <= range.start)
+    })
+}
+
+/// Sorts ranges and joins those that touch.
+fn coalesce(ranges: &mut Vec<Range<Clock>>) {
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, before| {
+        let touches = next.start <= before.end;
+        if touches {
+            before.end = before.end.max(next.end);
+        }
+        touches
+    });
+}
