@@ -54,6 +54,7 @@ class TracedHub extends Hub {
     options.push('-e', `trace=${TRACED_CALLS.join(',')}`);
     options.push('-e', `inject=fsync,fdatasync:delay_enter=${SYNC_DELAY_MICROSECONDS}`);
     this.#strace = spawn('strace', [...options, BINARY, ...this.serveArguments()], {
+      cwd: this.folder,
       env: { PATH: process.env.PATH, HOME: process.env.HOME },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -73,9 +74,10 @@ class TracedHub extends Hub {
   /** Ends the hub; strace ends when its last line is written. */
   async stop() {
     this.requests?.close();
-    const trace = await readFile(this.traceFile, 'utf8');
+    const trace = await readFile(this.traceFile, 'utf8').catch(() => '');
     // The first line is the execve of the hub's first thread. A fatal signal to strace would only be held back.
-    process.kill(Number(/^\d+/.exec(trace)[0]), 'SIGTERM');
+    const hub = Number(/^\d+/.exec(trace)?.[0]);
+    if (hub > 0 && this.#strace.exitCode === null) process.kill(hub, 'SIGTERM');
     await this.#ended;
   }
 }
@@ -336,11 +338,10 @@ async function main() {
   requireStrace();
   const folder = await mkdtemp(path.join(tmpdir(), 'epicenter-trace-'));
   try {
-    const hub = new TracedHub({ dataDir: path.join(folder, 'data') });
-    hub.folder = folder;
-    await hub.boot();
+    const hub = new TracedHub({ folder });
     let updates;
     try {
+      await hub.boot();
       updates = await exercise(hub);
     } finally {
       await hub.stop();

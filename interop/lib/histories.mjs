@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import * as Y from 'yjs';
-import { assertSameDocument, contentOf, documentOf, holds, isWaiting } from './documents.mjs';
+import { assertSameDescription, describe, holds, lookAt } from './documents.mjs';
 import { STEP1, STEP2, UPDATE } from './frames.mjs';
-import { postSync, readRoom } from './http.mjs';
+import { postSync, snapshot } from './http.mjs';
 import { Rng } from './rng.mjs';
 import { RoomSocket } from './socket.mjs';
 
@@ -76,9 +76,11 @@ function edit(rng, doc) {
 /** The updates that three people make, with what each knew of the others at the time. */
 function makeUpdates(rng) {
   const updates = [];
-  const docs = Array.from({ length: PEOPLE }, () => {
+  const ids = new Set();
+  while (ids.size < PEOPLE) ids.add(rng.clientId());
+  const docs = [...ids].map((id) => {
     const doc = new Y.Doc();
-    doc.clientID = rng.clientId();
+    doc.clientID = id;
     doc.on('updateV2', (update, origin) => {
       if (origin !== 'exchange') updates.push(update);
     });
@@ -96,14 +98,27 @@ function makeUpdates(rng) {
   return updates;
 }
 
-/** Somebody who listens: a document that holds only what the hub has said. */
+/**
+ * Somebody who listens and carries updates: `heard` is what the hub has said, `sent` what this one sent on the open socket,
+ * which never comes back to it.
+ */
 class Listener {
   constructor(history, answersStep1) {
     this.history = history;
     this.answersStep1 = answersStep1;
-    this.doc = new Y.Doc();
+    this.heard = [];
+    this.forget();
+  }
+
+  /** The connection is gone. */
+  forget() {
     this.socket = null;
     this.inFlight = [];
+    this.sent = [];
+  }
+
+  stateVector() {
+    return lookAt(this.heard, Y.encodeStateVector);
   }
 
   async open() {
@@ -111,25 +126,27 @@ class Listener {
     this.socket = socket;
     this.joined = false;
     await socket.opened();
-    socket.send(STEP1, Y.encodeStateVector(this.doc));
+    socket.send(STEP1, this.stateVector());
     await socket.watch.until('the first step2', () => this.joined);
   }
 
   #receive({ subtype, payload }) {
     if (subtype === STEP1) {
       // A listener that holds pending structs hands them on here, as every Yjs client does.
-      if (this.answersStep1) this.socket.send(STEP2, Y.encodeStateAsUpdateV2(this.doc, payload));
+      const answer = (doc) => Y.encodeStateAsUpdateV2(doc, payload);
+      if (this.answersStep1) this.socket.send(STEP2, lookAt(this.heard, answer));
       return;
     }
     // Later answers are barriers of the test: what a listener knows, it knows from joining and from live updates.
     if (subtype === STEP2 && this.joined) return;
     if (subtype === STEP2) this.joined = true;
-    Y.applyUpdateV2(this.doc, payload);
+    this.heard.push(payload);
   }
 
   send(subtype, index, update) {
     this.socket.send(subtype, update);
     this.inFlight.push(index);
+    this.sent.push(update);
   }
 
   /** Waits until all that this socket sent is handled and durable; returns which updates that were. */
@@ -147,8 +164,8 @@ export class History {
     const rng = new Rng(seed);
     this.rng = rng;
     this.updates = makeUpdates(rng);
-    this.model = documentOf(...this.updates);
-    assert.ok(!isWaiting(this.model), 'the history itself has no gap');
+    this.model = lookAt(this.updates, (doc) => describe(doc, ROOTS));
+    assert.ok(!this.model.waiting, 'the history itself has no gap');
     const indexes = [...this.updates.keys()];
     const lost = indexes.filter(() => rng.chance(0.15));
     const arriving = indexes.filter((index) => !lost.includes(index));
@@ -173,27 +190,29 @@ export class History {
 
   /** The hub is up again: nothing acknowledged is gone, and the rest brings the whole document. */
   async resume() {
-    const stored = await readRoom(this.user, this.room);
+    const stored = await snapshot(this.user, this.room);
     for (const listener of this.listeners) {
-      assert.ok(holds(stored, listener.doc), 'what a listener had received survives the restart');
-      listener.socket = null;
-      listener.inFlight = [];
+      const kept = lookAt([stored], (whole) => lookAt(listener.heard, (part) => holds(whole, part)));
+      assert.ok(kept, 'what a listener had received survives the restart');
+      listener.forget();
     }
-    const unacknowledged = [...this.updates.keys()].filter((index) => !this.acknowledged.has(index));
-    const completed = documentOf(Y.encodeStateAsUpdateV2(stored), ...unacknowledged.map((index) => this.updates[index]));
-    this.#assertModel(completed, 'what was acknowledged survives the restart');
+    const unacknowledged = this.updates.filter((_, index) => !this.acknowledged.has(index));
+    this.#assertModel([stored, ...unacknowledged], 'what was acknowledged survives the restart');
 
     for (const listener of this.listeners) await listener.open();
     const resent = this.before.filter((index) => !this.acknowledged.has(index));
     await this.#deliver([...this.rng.shuffled(resent), ...this.later], 0.1);
     await this.#flushAll();
-    for (const [index, { doc }] of this.listeners.entries()) this.#assertModel(doc, `listener ${index}`);
-    this.#assertModel(await readRoom(this.user, this.room), 'the snapshot');
+    for (const [index, { heard, sent }] of this.listeners.entries()) {
+      this.#assertModel([...heard, ...sent], `listener ${index}`);
+    }
+    this.#assertModel([await snapshot(this.user, this.room)], 'the snapshot');
     for (const { socket } of this.listeners) await socket.close(1000);
   }
 
-  #assertModel(doc, what) {
-    assertSameDocument(doc, this.model, ROOTS, what);
+  #assertModel(updates, what) {
+    const described = lookAt(updates, (doc) => describe(doc, ROOTS));
+    assertSameDescription(described, this.model, what);
   }
 
   async #deliver(indexes, flushing) {
@@ -211,11 +230,11 @@ export class History {
   }
 
   async #post(index, update, listener) {
-    const stateVector = this.rng.chance(0.5) ? Y.encodeStateVector(listener.doc) : undefined;
+    const stateVector = this.rng.chance(0.5) ? listener.stateVector() : undefined;
     const answer = await postSync(this.user, this.room, { stateVector, update });
     assert.ok([200, 204].includes(answer.status), `POST: ${answer.status} ${answer.text()}`);
     this.#acknowledge([index]);
-    if (answer.status === 200 && stateVector) Y.applyUpdateV2(listener.doc, new Uint8Array(answer.body));
+    if (answer.status === 200 && stateVector) listener.heard.push(new Uint8Array(answer.body));
   }
 
   #acknowledge(indexes) {
@@ -226,10 +245,5 @@ export class History {
     for (const listener of this.listeners) {
       if (listener.socket) this.#acknowledge(await listener.flush());
     }
-  }
-
-  /** Content for a person who looks into a failure. */
-  contents() {
-    return { model: contentOf(this.model, ROOTS), updates: this.updates.length, cut: this.cut };
   }
 }

@@ -11,7 +11,7 @@ import { inParallel } from '../lib/waiting.mjs';
 const HISTORIES = Number(process.env.HISTORIES ?? 2000);
 const FIRST_SEED = Number(process.env.SEED ?? 1);
 const BATCH = 100;
-const WIDTH = 16;
+const WIDTH = 100;
 /** One person may have 256 connections, so the histories are spread over several. */
 const USERS = 4;
 

@@ -83,7 +83,7 @@ fn say(text: &str) {
 fn fail_with(check: &str, problems: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(
         problems.is_empty(),
-        "{check}: {} problems\n  {}",
+        "{check}: {} found\n  {}",
         problems.len(),
         problems.join("\n  ")
     );

@@ -11,15 +11,9 @@ const APPENDS: usize = 200;
 /// A page of the hub's write-ahead log.
 const APPEND_BYTES: usize = 4096;
 
-/// Times of one `write` and `fdatasync` at the end of a growing file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DiskTimes {
-    pub(crate) median: Duration,
-    pub(crate) p99: Duration,
-}
-
-/// Measures in the directory that the servers will use.
-pub(crate) fn measure(directory: &Path) -> io::Result<DiskTimes> {
+/// The median time of one `write` and `fdatasync` at the end of a growing file in this directory, the one that the
+/// servers will use.
+pub(crate) fn measure(directory: &Path) -> io::Result<Duration> {
     let path = directory.join("fdatasync");
     let mut file = File::create_new(&path)?;
     let page = [0xA5; APPEND_BYTES];
@@ -31,8 +25,5 @@ pub(crate) fn measure(directory: &Path) -> io::Result<DiskTimes> {
         nanos.push(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     std::fs::remove_file(&path)?;
-    Ok(DiskTimes {
-        median: Duration::from_nanos(percentile(&mut nanos, 50)),
-        p99: Duration::from_nanos(percentile(&mut nanos, 99)),
-    })
+    Ok(Duration::from_nanos(percentile(&mut nanos, 50)))
 }

@@ -1,8 +1,8 @@
 //! The first benchmark: is the hub fast enough to build on, and where does it stand beside y-sweet?
 //!
 //! Each scenario runs against a freshly started server on an empty directory, one server after the other. The time of
-//! an fdatasync in the same file system is measured in the same run, because the hub answers to it and y-sweet, which
-//! shows an update to others before it is on disk, does not.
+//! an fdatasync in the same folder is measured just before, because the hub answers to it and y-sweet, which shows an
+//! update to others before it is on disk, does not.
 
 use std::env;
 use std::path::PathBuf;
@@ -65,18 +65,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
     std::fs::create_dir_all(&options.directory)?;
     let directory = tempfile::tempdir_in(&options.directory)?;
-    let times = disk::measure(directory.path()).context("the disk could not be measured")?;
-    print(&format!(
-        "append of 4 KiB and fdatasync here: median {:.2} ms, p99 {:.2} ms\n",
-        milliseconds(times.median),
-        milliseconds(times.p99)
-    ))?;
-
     let mut table = Table::new(programs.iter().map(|program| program.name()).collect());
     for load in options.loads() {
         let mut outcomes = Vec::new();
         for program in &programs {
             tell(&format!("{}: {} …", program.name(), describe(&load)));
+            let fdatasync =
+                disk::measure(directory.path()).context("the disk could not be measured")?;
             let server = program
                 .start(directory.path(), load.rooms, load.sockets())
                 .await?;
@@ -85,9 +80,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
                 .await
                 .with_context(|| format!("{} with {}", describe(&load), program.name()))?;
             server.end().await?;
-            outcomes.push(outcome);
+            outcomes.push(LoadOutcome {
+                load: outcome,
+                fdatasync,
+            });
         }
-        add_load(&mut table, &load, &outcomes, times.median);
+        add_load(&mut table, &load, &outcomes);
     }
     let idle = Idle {
         sockets: options.idle,
@@ -184,9 +182,15 @@ fn describe(load: &Load) -> String {
     format!("rooms: {rooms}, each with writers: 1, readers: {readers}; {pace}")
 }
 
-fn add_load(table: &mut Table, load: &Load, outcomes: &[load::Outcome], fdatasync: Duration) {
+/// A load and the disk it met.
+struct LoadOutcome {
+    load: load::Outcome,
+    fdatasync: Duration,
+}
+
+fn add_load(table: &mut Table, load: &Load, outcomes: &[LoadOutcome]) {
     table.heading(describe(load));
-    let mut row = |label, decimals, figure: &dyn Fn(&load::Outcome) -> f64| {
+    let mut row = |label, decimals, figure: &dyn Fn(&LoadOutcome) -> f64| {
         let values = outcomes
             .iter()
             .map(|outcome| Some(figure(outcome)))
@@ -195,26 +199,31 @@ fn add_load(table: &mut Table, load: &Load, outcomes: &[load::Outcome], fdatasyn
     };
     let per_second = |count: u64, time: Duration| count as f64 / time.as_secs_f64();
     row("updates/s", 0, &|outcome| {
-        per_second(outcome.updates, outcome.elapsed)
+        per_second(outcome.load.updates, outcome.load.elapsed)
     });
     row("deliveries/s", 0, &|outcome| {
-        per_second(outcome.deliveries, outcome.elapsed)
+        per_second(outcome.load.deliveries, outcome.load.elapsed)
     });
     row("deliveries per CPU second of the server", 0, &|outcome| {
-        per_second(outcome.deliveries, outcome.server_cpu)
+        per_second(outcome.load.deliveries, outcome.load.server_cpu)
     });
     row("server, cores used", 2, &|outcome| {
-        cores(outcome.server_cpu, outcome.elapsed)
+        cores(outcome.load.server_cpu, outcome.load.elapsed)
     });
     row("load generator, cores used (one at most)", 2, &|outcome| {
-        cores(outcome.generator_cpu, outcome.elapsed)
+        cores(outcome.load.generator_cpu, outcome.load.elapsed)
     });
     row("delivery p50, ms", 2, &|outcome| {
-        milliseconds(outcome.median)
+        milliseconds(outcome.load.median)
     });
-    row("delivery p99, ms", 2, &|outcome| milliseconds(outcome.p99));
-    row("delivery p50, in fdatasyncs", 2, &|outcome| {
-        outcome.median.as_secs_f64() / fdatasync.as_secs_f64()
+    row("delivery p99, ms", 2, &|outcome| {
+        milliseconds(outcome.load.p99)
+    });
+    row("4 KiB and fdatasync just before, p50, ms", 2, &|outcome| {
+        milliseconds(outcome.fdatasync)
+    });
+    row("delivery p50, in such fdatasyncs", 2, &|outcome| {
+        outcome.load.median.as_secs_f64() / outcome.fdatasync.as_secs_f64()
     });
 }
 

@@ -34,7 +34,11 @@ pub(crate) fn install(config: &LogConfig) -> Result<(), Failure> {
     let installed = if human {
         builder.with_ansi(coloured).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init()
     };
     installed.map_err(|error| {
         Failure::new(

@@ -1,8 +1,4 @@
-//! The `epicenter` program.
-//!
-//! Argument parsing, exit codes and what a person reads live here; the hub itself is `epicenter-native`. stdout carries
-//! data only, everything said to a person goes to stderr, and every error ends with a `hint:` line. Exit codes: 0
-//! success, 1 wrong usage or configuration, 2 the command failed.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod arguments;

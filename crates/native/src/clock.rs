@@ -24,7 +24,9 @@ impl HostClock {
         // A machine whose clock stands before 1970 has no meaningful time to offer; zero keeps the hub running.
         let wall_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
         Self(Arc::new(Start {
             wall_ms,
             monotonic: Instant::now(),

@@ -94,7 +94,9 @@ impl Hub {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let address = listener.local_addr().context("the bound address is unknown")?;
+        let address = listener
+            .local_addr()
+            .context("the bound address is unknown")?;
         let origin = match config.public_origin {
             Some(origin) => origin,
             None => PublicOrigin::parse(&format!("http://{address}"))
@@ -179,14 +181,19 @@ impl Hub {
         // The listener is the only receiver; it may have ended with a panic.
         let _ = self.stopping.send(true);
         self.rooms.shut_down();
-        if timeout_at(connections_deadline, &mut self.server).await.is_err() {
+        if timeout_at(connections_deadline, &mut self.server)
+            .await
+            .is_err()
+        {
             tracing::warn!("some connections did not end in time and are dropped");
             self.server.abort();
         }
         let log = Arc::clone(&self.log);
         let flushed = tokio::task::spawn_blocking(move || log.shutdown());
         if timeout_at(deadline, flushed).await.is_err() {
-            tracing::error!("the room log could not be flushed in time; what was acknowledged is safe");
+            tracing::error!(
+                "the room log could not be flushed in time; what was acknowledged is safe"
+            );
         }
     }
 }
@@ -200,7 +207,10 @@ impl Stores {
             Mode::Shared { .. } => OwnershipMode::Shared,
         })?;
         let given = GivenSecrets {
-            encryption: config.encryption_secrets.as_ref().map(|secret| secret.expose()),
+            encryption: config
+                .encryption_secrets
+                .as_ref()
+                .map(|secret| secret.expose()),
             auth: config.auth_secret.as_ref().map(|secret| secret.expose()),
         };
         let secrets = data_dir.load_secrets(given, &identity)?;
@@ -211,11 +221,7 @@ impl Stores {
             max_queue_bytes: config.limits.max_log_queue_bytes,
             ..LogConfig::default()
         };
-        let log = SqliteLog::open(
-            &data_dir.rooms_database(),
-            limits,
-            Arc::new(clock.clone()),
-        )?;
+        let log = SqliteLog::open(&data_dir.rooms_database(), limits, Arc::new(clock.clone()))?;
         Ok(Self {
             data_dir,
             secrets,

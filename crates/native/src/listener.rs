@@ -2,14 +2,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use epicenter_api::{ApiError, ErrorName};
 
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_sync::CloseCode;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
@@ -34,6 +39,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 /// Request heads; a bearer token of ours is about 1 KiB.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// For a finished answer to leave during a shutdown.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 /// After a failed accept (out of file descriptors, most likely) before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -104,11 +111,16 @@ impl Connection {
     async fn serve_http(&mut self, stream: TcpStream) -> Option<Upgrading> {
         let (upgraded, mut upgrading) = mpsc::channel(1);
         let front = Arc::clone(&self.front);
+        let open_requests = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::clone(&open_requests);
         let service = service_fn(move |request: Request<Incoming>| {
             let front = Arc::clone(&front);
             let upgraded = upgraded.clone();
+            let requests = Arc::clone(&requests);
             async move {
+                requests.fetch_add(1, Ordering::Relaxed);
                 let (response, socket) = front.answer(request).await;
+                requests.fetch_sub(1, Ordering::Relaxed);
                 if let Some(socket) = socket {
                     // One connection is upgraded at most once, so the slot is free.
                     drop(upgraded.try_send(socket));
@@ -128,7 +140,13 @@ impl Connection {
             served = http.as_mut() => served,
             () = stopped(&mut self.stopping) => {
                 http.as_mut().graceful_shutdown();
-                http.await
+                // Whoever has not sent a whole request head by now is owed nothing, and could hold up the shutdown.
+                let answered = timeout(LAST_ANSWER, http.as_mut());
+                match answered.await {
+                    Err(_late) if open_requests.load(Ordering::Relaxed) == 0 => return None,
+                    Err(_late) => http.await,
+                    Ok(served) => served,
+                }
             }
         };
         if let Err(error) = served {
@@ -149,9 +167,9 @@ impl Front {
             .get(SEC_WEBSOCKET_KEY)
             .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
         let routed = self.router.clone().oneshot(request.map(Body::new));
-        let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, routed).await {
+        let mut response = match timeout(REQUEST_TIMEOUT, routed).await {
             Ok(Ok(response)) => response,
-            Err(_elapsed) => return (status_only(StatusCode::REQUEST_TIMEOUT), None),
+            Err(_elapsed) => return (failed(ErrorName::Timeout), None),
         };
         let Some(decision) = response.extensions_mut().remove::<UpgradeDecision>() else {
             return (response, None);
@@ -159,7 +177,7 @@ impl Front {
         // The router lets only well-formed upgrades through, which have both.
         let (Some(on_upgrade), Some(accept)) = (on_upgrade, accept) else {
             tracing::error!("the router upgraded a request that cannot be upgraded");
-            return (status_only(StatusCode::INTERNAL_SERVER_ERROR), None);
+            return (failed(ErrorName::InternalError), None);
         };
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -201,11 +219,12 @@ impl Front {
                         .await;
                 }
                 Err(Refused { limit }) => {
-                    let reason = format!(r#"{{"name":"TooManyConnections","limit":{limit}}}"#);
+                    let error = ApiError::new(ErrorName::TooManyConnections)
+                        .with_field("limit", limit as u64);
                     socket
                         .close(CloseOrder {
                             code: CloseCode::Policy,
-                            reason,
+                            reason: error.close_reason(),
                         })
                         .await;
                 }
@@ -214,8 +233,14 @@ impl Front {
     }
 }
 
-fn status_only(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
+/// What the router did not get to answer itself.
+fn failed(name: ErrorName) -> Response<Body> {
+    let error = ApiError::new(name);
+    let mut response = Response::new(Body::from(error.to_json()));
+    *response.status_mut() =
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -254,8 +254,9 @@ impl Rooms for RoomRegistry {
                     id: entry.room,
                     storage_bytes: entry.storage_bytes,
                     last_accessed_at: entry.last_accessed_at,
-                    connections: counters
-                        .map_or(0, |counters| counters.connections.load(Ordering::Relaxed) as u64),
+                    connections: counters.map_or(0, |counters| {
+                        counters.connections.load(Ordering::Relaxed) as u64
+                    }),
                     refusals: counters.map_or_else(Vec::new, |counters| {
                         lock(&counters.refusals).iter().cloned().collect()
                     }),

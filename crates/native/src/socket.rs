@@ -339,11 +339,17 @@ mod tests {
         assert!(!tail.ends_with_close(&vec![0; 70_000]));
         assert!(tail.ends_with_close(&close), "whole, after other bytes");
         close.push(0);
-        assert!(!CloseFrameTail::default().ends_with_close(&close), "not at the end");
+        assert!(
+            !CloseFrameTail::default().ends_with_close(&close),
+            "not at the end"
+        );
         let mut split = CloseFrameTail::default();
         close.pop();
         assert!(!split.ends_with_close(&close[..5]));
         assert!(split.ends_with_close(&close[5..]), "in two reads");
-        assert!(CloseFrameTail::default().ends_with_close(&[0x88, 0x80, 9, 9, 9, 9]), "an empty one");
+        assert!(
+            CloseFrameTail::default().ends_with_close(&[0x88, 0x80, 9, 9, 9, 9]),
+            "an empty one"
+        );
     }
 }

@@ -296,3 +296,70 @@ fn schema_version(connection: &Connection, path: &Path) -> Result<u32, DatabaseE
             what: "its schema version is unreadable".to_owned(),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE things (name TEXT) STRICT; INSERT INTO things VALUES ('old')";
+
+    fn count(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+            row.get(0)
+        })
+    }
+
+    #[test]
+    fn every_commit_is_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open_writable(&directory.path().join("a.db"), &[FIRST]).unwrap();
+        let mode: String = connection
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .unwrap();
+        let level: i64 = connection
+            .pragma_query_value(None, "synchronous", |row| row.get(0))
+            .unwrap();
+        assert_eq!((mode.as_str(), level), ("wal", 2));
+    }
+
+    #[test]
+    fn migrations_run_once_and_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let second =
+            "ALTER TABLE things ADD COLUMN size INTEGER; INSERT INTO things VALUES ('new', 1)";
+        for (migrations, rows, version) in [
+            (&[FIRST][..], 1, "1"),
+            (&[FIRST], 1, "1"),
+            (&[FIRST, second], 2, "2"),
+            (&[FIRST, second], 2, "2"),
+        ] {
+            let connection = open_writable(&path, migrations).unwrap();
+            assert_eq!(count(&connection, "things"), Ok(rows));
+            let stored = find_meta(&connection, "schema_version").unwrap();
+            assert_eq!(stored.as_deref(), Some(version));
+        }
+        let error = open_writable(&path, &[FIRST]).unwrap_err();
+        assert!(matches!(
+            error,
+            DatabaseError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_failed_migration_leaves_everything_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        drop(open_writable(&path, &[FIRST]).unwrap());
+        let broken = "CREATE TABLE half (name TEXT); INSERT INTO nowhere VALUES (1)";
+        let error = open_writable(&path, &[FIRST, broken]).unwrap_err();
+        assert!(matches!(error, DatabaseError::Migration { version: 2, .. }));
+        let connection = open_writable(&path, &[FIRST]).unwrap();
+        assert_eq!(count(&connection, "things"), Ok(1));
+        count(&connection, "half").unwrap_err();
+    }
+}

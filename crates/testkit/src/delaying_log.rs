@@ -64,7 +64,12 @@ impl DelayingLog {
     /// # Panics
     /// When none is held.
     pub fn fail_oldest(&self) {
-        let request = self.valve.lock().expect("no test panicked here").held.pop_front();
+        let request = self
+            .valve
+            .lock()
+            .expect("no test panicked here")
+            .held
+            .pop_front();
         let request = request.expect("an append is held");
         (request.done.0)(Err(AppendError("the test says so".into())));
     }
@@ -96,7 +101,12 @@ impl Log for DelayingLog {
         self.arrived.send_modify(|arrived| *arrived += 1);
     }
 
-    fn read(&self, room: &RoomName, after: Seq, upto: Option<Seq>) -> Result<StoredRoom, ReadError> {
+    fn read(
+        &self,
+        room: &RoomName,
+        after: Seq,
+        upto: Option<Seq>,
+    ) -> Result<StoredRoom, ReadError> {
         self.inner.read(room, after, upto)
     }
 

@@ -68,7 +68,11 @@ impl HttpRequest {
             self.target,
             self.body.len()
         );
-        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        if !self
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
             head.push_str(&format!("Host: {address}\r\n"));
         }
         for (name, value) in &self.headers {
@@ -76,8 +80,13 @@ impl HttpRequest {
         }
         head.push_str("\r\n");
         let exchange = async {
-            let mut stream = TcpStream::connect(address).await.expect("the hub accepts connections");
-            stream.write_all(head.as_bytes()).await.expect("the hub reads the head");
+            let mut stream = TcpStream::connect(address)
+                .await
+                .expect("the hub accepts connections");
+            stream
+                .write_all(head.as_bytes())
+                .await
+                .expect("the hub reads the head");
             // A hub that refuses early may close before it has read a large body.
             let _ = stream.write_all(&self.body).await;
             let mut answer = Vec::new();
@@ -141,7 +150,10 @@ impl HttpAnswer {
 
     /// `error.name` of the envelope.
     pub fn error_name(&self) -> String {
-        self.json()["error"]["name"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 

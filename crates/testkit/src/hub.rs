@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use epicenter_native::Hub;
 use epicenter_identity::{ClientId, Scopes};
+use epicenter_native::Hub;
 use epicenter_native::config::HostConfig;
 use epicenter_native::data_dir::DataDir;
 use epicenter_native::identity_store::{IdentityStore, NewUser};
@@ -78,7 +78,9 @@ impl TestHub {
     ) -> Self {
         let mut config = HostConfig::for_tests(directory.path().join("data"));
         adjust(&mut config);
-        let hub = Hub::start_with_log(config, wrap).await.expect("the hub starts");
+        let hub = Hub::start_with_log(config, wrap)
+            .await
+            .expect("the hub starts");
         Self { hub, directory }
     }
 
@@ -103,7 +105,10 @@ impl TestHub {
             .send(self.address())
             .await;
         assert_eq!(session.status, 200, "{session:?}");
-        let owner = session.json()["ownerId"].as_str().expect("an owner").to_owned();
+        let owner = session.json()["ownerId"]
+            .as_str()
+            .expect("an owner")
+            .to_owned();
         TestUser {
             email: email.to_owned(),
             owner,
@@ -129,8 +134,12 @@ impl TestHub {
             };
             store.add_user(&new, issued_at_ms).expect("a new account")
         });
-        let (secret, _) = data_dir.load_auth_secret(None, &store).expect("the hub's secret");
-        let key = store.ensure_signing_key(&secret, issued_at_ms).expect("a signing key");
+        let (secret, _) = data_dir
+            .load_auth_secret(None, &store)
+            .expect("the hub's secret");
+        let key = store
+            .ensure_signing_key(&secret, issued_at_ms)
+            .expect("a signing key");
         let claims = AccessTokenClaims {
             user: user.id,
             client: ClientId::parse("epicenter-cli").expect("a valid id"),
@@ -170,5 +179,6 @@ fn temporary_directory() -> TempDir {
 
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(since.expect("a clock after 1970").as_millis()).expect("a clock before the year 500 million")
+    u64::try_from(since.expect("a clock after 1970").as_millis())
+        .expect("a clock before the year 500 million")
 }

@@ -58,9 +58,13 @@ impl TestSocket {
             .body(())
             .expect("a valid request");
         let connect = async {
-            let stream = TcpStream::connect(address).await.expect("the hub accepts connections");
+            let stream = TcpStream::connect(address)
+                .await
+                .expect("the hub accepts connections");
             stream.set_nodelay(true).expect("a TCP socket");
-            tokio_tungstenite::client_async(request, stream).await.expect("a completed upgrade")
+            tokio_tungstenite::client_async(request, stream)
+                .await
+                .expect("a completed upgrade")
         };
         let (stream, response) = soon("an upgrade", connect).await;
         let subprotocol = response
@@ -126,7 +130,9 @@ impl TestSocket {
     /// The payload of the next update or step 2 frame.
     pub async fn next_update(&mut self) -> Bytes {
         self.next_where(|received| match received {
-            Received::Frame(Frame::Update(payload) | Frame::Step2(payload)) => Some(payload.clone()),
+            Received::Frame(Frame::Update(payload) | Frame::Step2(payload)) => {
+                Some(payload.clone())
+            }
             _ => None,
         })
         .await

@@ -17,7 +17,8 @@ fn edit(clock: u8) -> Vec<u8> {
     };
     if clock == 0 {
         return vec![
-            0, 0, 1, 7, 0, 0, 1, 4, 8, 5, b'b', b'o', b'd', b'y', b'x', 4, 1, 1, 1, 0, 0, 1, 1, 0, 0,
+            0, 0, 1, 7, 0, 0, 1, 4, 8, 5, b'b', b'o', b'd', b'y', b'x', 4, 1, 1, 1, 0, 0, 1, 1, 0,
+            0,
         ];
     }
     let left = id(clock - 1);
@@ -31,22 +32,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     let limits = Limits::default();
     let one = edit(100);
-    let rounds = 2_000_000_u32;
-    let start = Instant::now();
-    for _ in 0..rounds {
+    let each = best(|| {
         validate(black_box(&one), &limits)?;
-    }
-    let each = start.elapsed() / rounds;
-    writeln!(out, "validate {} bytes: {} ns", one.len(), each.as_nanos())?;
+        Ok(())
+    })?;
+    writeln!(out, "validate {} bytes: {each} ns", one.len())?;
 
     let mut known = StateVector::default();
     known.advance(7, 100);
-    let start = Instant::now();
-    for _ in 0..rounds {
+    let each = best(|| {
+        black_box(Update::parse(black_box(&one), &limits)?);
+        Ok(())
+    })?;
+    writeln!(out, "parse: {each} ns")?;
+    let each = best(|| {
         black_box(ingest(&Update::parse(black_box(&one), &limits)?, &known));
-    }
-    let each = start.elapsed() / rounds;
-    writeln!(out, "parse and ingest: {} ns", each.as_nanos())?;
+        Ok(())
+    })?;
+    writeln!(out, "parse and ingest: {each} ns")?;
 
     for count in [1_000_usize, 10_000, 100_000, 1_000_000] {
         let inputs: Vec<Vec<u8>> = (0..count).map(text_edit).collect();
@@ -68,9 +71,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         let update = Update::parse(&merged, &limits)?;
         let again = merge(&[update]);
-        writeln!(out, "  once more: {} ms, same {}", start.elapsed().as_millis(), again == merged)?;
+        writeln!(
+            out,
+            "  once more: {} ms, same {}",
+            start.elapsed().as_millis(),
+            again == merged
+        )?;
     }
     Ok(())
+}
+
+/// Nanoseconds for one call in the best of many rounds: others may use the machine too.
+fn best(
+    mut call: impl FnMut() -> Result<(), Box<dyn std::error::Error>>,
+) -> Result<u128, Box<dyn std::error::Error>> {
+    let mut best = u128::MAX;
+    for _ in 0..200 {
+        let start = Instant::now();
+        for _ in 0..2_000 {
+            call()?;
+        }
+        best = best.min(start.elapsed().as_nanos() / 2_000);
+    }
+    Ok(best)
 }
 
 /// The n-th character of a text, as its own update with clocks of any size.

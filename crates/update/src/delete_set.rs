@@ -111,9 +111,7 @@ fn contains_ranges(known: &[Range<Clock>], wanted: &[Range<Clock>]) -> bool {
     let mut known = known.iter().peekable();
     wanted.iter().all(|range| {
         while known.next_if(|known| known.end < range.end).is_some() {}
-        known
-            .peek()
-            .is_some_and(|known| known.start <= range.start)
+        known.peek().is_some_and(|known| known.start <= range.start)
     })
 }
 

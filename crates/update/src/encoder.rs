@@ -51,7 +51,11 @@ impl Encoder {
         if next.is_skip() {
             return;
         }
-        if self.block.as_ref().is_some_and(|open| open.client != next.client) {
+        if self
+            .block
+            .as_ref()
+            .is_some_and(|open| open.client != next.client)
+        {
             self.close_block();
         }
         let (gap, open) = match &mut self.block {
@@ -67,7 +71,10 @@ impl Encoder {
                 (0, open)
             }
         };
-        open.structs = open.structs.saturating_add(1).saturating_add(u64::from(gap > 0));
+        open.structs = open
+            .structs
+            .saturating_add(1)
+            .saturating_add(u64::from(gap > 0));
         open.next = next.end();
         if gap > 0 {
             self.info.write(SKIP);
@@ -180,7 +187,8 @@ impl Encoder {
         deletes.encode_v2(&mut tail);
 
         let (joined, lengths) = self.text.finish();
-        let mut text = Vec::with_capacity(joined.len().saturating_add(lengths.len()).saturating_add(5));
+        let mut text =
+            Vec::with_capacity(joined.len().saturating_add(lengths.len()).saturating_add(5));
         write_var_bytes(&mut text, &joined);
         text.extend_from_slice(&lengths);
         drop(joined);

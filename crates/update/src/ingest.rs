@@ -72,7 +72,8 @@ fn ingest_whole(update: &Update<'_>, known: &StateVector) -> Option<Ingest> {
         let mut clock = known.clock(block.client);
         let mut deleted = clock..clock;
         for next in update.walk_block(block) {
-            let needs_other = |id: Id| id.client != block.client && id.clock >= known.clock(id.client);
+            let needs_other =
+                |id: Id| id.client != block.client && id.clock >= known.clock(id.client);
             if next.is_skip() || next.clock != clock || next.dependencies().any(needs_other) {
                 return None;
             }

@@ -99,8 +99,8 @@ fn cluster_len(leaves: &[Leaf]) -> usize {
     leaves
         .iter()
         .take_while(|leaf| {
-            let is_inside = leaf.client == first.client
-                && (leaf.first < end || leaf.first == first.first);
+            let is_inside =
+                leaf.client == first.client && (leaf.first < end || leaf.first == first.first);
             end = end.max(if is_inside { leaf.end } else { 0 });
             is_inside
         })

@@ -142,7 +142,9 @@ impl Struct<'_> {
         item.parent_sub = None;
         match &mut item.content {
             Content::String(text) => text.skip(count),
-            Content::Any(values) => *values = values.get(values_len(values, count)..).unwrap_or_default(),
+            Content::Any(values) => {
+                *values = values.get(values_len(values, count)..).unwrap_or_default()
+            }
             Content::Json(texts) => {
                 for _ in 0..count {
                     if texts.next().is_none() {

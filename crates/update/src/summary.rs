@@ -30,7 +30,11 @@ impl Update<'_> {
         for block in self.blocks() {
             walk.enter(block);
             let deleted = walk.by_ref().filter(|next| next.is_deleted());
-            push_joined(&mut ranges, block.client, deleted.map(|next| next.clock..next.end()));
+            push_joined(
+                &mut ranges,
+                block.client,
+                deleted.map(|next| next.clock..next.end()),
+            );
         }
         DeleteSet::from_ranges(ranges)
     }
@@ -56,7 +60,10 @@ impl Update<'_> {
                     next.clock..next.end()
                 }),
             );
-            structs.insert(block.client, ranges.into_iter().map(|(_, range)| range).collect());
+            structs.insert(
+                block.client,
+                ranges.into_iter().map(|(_, range)| range).collect(),
+            );
         }
         Summary {
             structs,

@@ -260,8 +260,7 @@ impl<'a> Walk<'_, 'a> {
             .checked_sub(1)
             .and_then(|index| checkpoints.get(index));
         let from = nearest.map_or(0, |checkpoint| checkpoint.ordinal);
-        let is_on_the_way =
-            self.left == 0 && self.ordinal >= from && self.ordinal <= block.ordinal;
+        let is_on_the_way = self.left == 0 && self.ordinal >= from && self.ordinal <= block.ordinal;
         if !is_on_the_way {
             self.cursor = match nearest {
                 Some(checkpoint) => checkpoint.cursor,

@@ -53,6 +53,8 @@ impl RoomRecord {
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     owners: HashMap<OwnerId, BTreeMap<RoomId, RoomRecord>>,
+    /// A room that is not here may exist all the same.
+    is_incomplete: bool,
     /// Rooms whose last use should be written with the next commit.
     touched: Vec<RoomName>,
 }
@@ -60,6 +62,24 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn find(&self, room: &RoomName) -> Option<&RoomRecord> {
         self.owners.get(room.owner())?.get(room.room())
+    }
+
+    /// The room, or proof that there is none, or why neither can be said.
+    pub(super) fn look_up(&self, room: &RoomName) -> Result<Option<&RoomRecord>, Arc<str>> {
+        match self.find(room) {
+            Some(RoomRecord {
+                fault: Some(fault), ..
+            }) => Err(Arc::clone(fault)),
+            None if self.is_incomplete => {
+                Err("the room directory is damaged, and the room may be one that it lost".into())
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Lines of the stored directory are lost.
+    pub(super) fn mark_incomplete(&mut self) {
+        self.is_incomplete = true;
     }
 
     pub(super) fn find_mut(&mut self, room: &RoomName) -> Option<&mut RoomRecord> {

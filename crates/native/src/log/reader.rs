@@ -149,11 +149,47 @@ fn check_row<'a>(
     if row.get::<_, i64>(0).ok() != Some(to_sql(expected.row)) {
         return Err(missing(expected));
     }
-    let number = |column| row.get::<_, i64>(column).ok();
-    if number(1) != Some(i64::from(FORMAT)) {
-        return Err(damaged(expected, "its format is unknown"));
+    let stored = StoredRow::parse(row).ok_or_else(|| damaged(expected, "it is unreadable"))?;
+    if !stored.matches(log) {
+        return Err(damaged(expected, "its checksum does not match"));
     }
-    let parse = || {
+    if (stored.header.entry, stored.header.part) != (expected.entry, expected.part) {
+        return Err(damaged(expected, "another entry is in its place"));
+    }
+    Ok((stored.header, stored.body))
+}
+
+/// A row by its number alone, to tell what a stray one is; none when it cannot be read.
+pub(super) fn find_row(
+    connection: &Connection,
+    row: u64,
+) -> rusqlite::Result<Option<StoredRow<Vec<u8>>>> {
+    let mut statement = connection.prepare(
+        "SELECT row, format, log, entry, part, last, kind, epoch, checksum, body FROM entries WHERE row = ?1",
+    )?;
+    let mut rows = statement.query([to_sql(row)])?;
+    let found = rows.next()?.and_then(StoredRow::parse);
+    Ok(found.map(|stored| StoredRow {
+        header: stored.header,
+        checksum: stored.checksum,
+        body: stored.body.to_vec(),
+    }))
+}
+
+/// A row in the current format, not yet believed.
+#[derive(Debug)]
+pub(super) struct StoredRow<Body> {
+    pub(super) header: Header,
+    checksum: u32,
+    body: Body,
+}
+
+impl<'a> StoredRow<&'a [u8]> {
+    fn parse(row: &'a Row<'_>) -> Option<Self> {
+        let number = |column| row.get::<_, i64>(column).ok();
+        if number(1)? != i64::from(FORMAT) {
+            return None;
+        }
         let header = Header {
             log: u64::try_from(number(2)?).ok()?,
             entry: u64::try_from(number(3)?).ok()?,
@@ -168,19 +204,21 @@ fn check_row<'a>(
         };
         let checksum = u32::try_from(number(8)?).ok()?;
         match row.get_ref(9).ok()? {
-            ValueRef::Blob(body) => Some((header, checksum, body)),
+            ValueRef::Blob(body) => Some(Self {
+                header,
+                checksum,
+                body,
+            }),
             _ => None,
         }
-    };
-    let (header, checksum, body) =
-        parse().ok_or_else(|| damaged(expected, "a column is unreadable"))?;
-    if header.checksum(body) != checksum {
-        return Err(damaged(expected, "its checksum does not match"));
     }
-    if (header.log, header.entry, header.part) != (log, expected.entry, expected.part) {
-        return Err(damaged(expected, "another entry is in its place"));
+}
+
+impl<Body: AsRef<[u8]>> StoredRow<Body> {
+    /// Whether the checksum is that of a row of this log.
+    pub(super) fn matches(&self, log: u64) -> bool {
+        Header { log, ..self.header }.checksum(self.body.as_ref()) == self.checksum
     }
-    Ok((header, body))
 }
 
 /// Puts parts together.

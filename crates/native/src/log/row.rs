@@ -1,9 +1,11 @@
-//! One row of the log: its header, its checksum, and how entries are cut into parts.
+//! The stored rows: their headers, their checksums, and how entries are cut into parts.
 //!
-//! The checksum is CRC-32 (IEEE) over, little endian: format (1 byte), kind (1), part (4), last (1), log (8),
-//! entry (8), epoch (8), then the body. It is stored for ever; `checksum_is_pinned` holds it.
+//! The checksum of an entry's row is CRC-32 (IEEE) over, little endian: format (1 byte), kind (1), part (4), last (1),
+//! log (8), entry (8), epoch (8), then the body. That of a room's line is over log (8), status (1), bytes of the owner
+//! (4), owner, room. Both are stored for ever; `checksums_are_pinned` holds them.
 
-use epicenter_room::Entry;
+use epicenter_identity::RoomName;
+use epicenter_room::{Entry, RoomStatus};
 
 /// The format that this program writes.
 pub(super) const FORMAT: u8 = 1;
@@ -80,6 +82,35 @@ impl Header {
     }
 }
 
+/// `rooms.status`; a line is written for rooms that exist only.
+pub(super) fn encode_status(status: RoomStatus) -> u8 {
+    match status {
+        RoomStatus::Live | RoomStatus::Absent => 1,
+        RoomStatus::Deleted => 2,
+    }
+}
+
+pub(super) fn decode_status(number: i64) -> Option<RoomStatus> {
+    match number {
+        1 => Some(RoomStatus::Live),
+        2 => Some(RoomStatus::Deleted),
+        _ => None,
+    }
+}
+
+/// The checksum of a line of the directory.
+pub(super) fn room_checksum(name: &RoomName, log: u64, status: RoomStatus) -> u32 {
+    let owner = name.owner().as_str().as_bytes();
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&log.to_le_bytes());
+    hasher.update(&[encode_status(status)]);
+    // An owner's id is far shorter than this can count.
+    hasher.update(&u32::try_from(owner.len()).unwrap_or(u32::MAX).to_le_bytes());
+    hasher.update(owner);
+    hasher.update(name.room().as_str().as_bytes());
+    hasher.finalize()
+}
+
 /// The bytes of an entry; none for those that only mark an event.
 pub(super) fn body(entry: &Entry) -> &[u8] {
     match entry {
@@ -107,10 +138,12 @@ pub(super) fn part_count(body: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use epicenter_identity::{OwnerId, RoomId};
+
     use super::*;
 
     #[test]
-    fn checksum_is_pinned() {
+    fn checksums_are_pinned() {
         let header = Header {
             log: 7,
             entry: 300,
@@ -126,6 +159,14 @@ mod tests {
         stored.extend(b"body");
         assert_eq!(header.checksum(b"body"), crc32fast::hash(&stored));
         assert_eq!(header.checksum(b"body"), 3_596_746_654);
+
+        let name = RoomName::stored(
+            OwnerId::parse("ada").unwrap(),
+            RoomId::parse("notes").unwrap(),
+        );
+        let stored = b"\x07\0\0\0\0\0\0\0\x02\x03\0\0\0adanotes";
+        let checksum = room_checksum(&name, 7, RoomStatus::Deleted);
+        assert_eq!(checksum, crc32fast::hash(stored));
     }
 
     #[test]

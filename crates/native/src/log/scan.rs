@@ -4,23 +4,20 @@
 //! checksums are for the reader. What contradicts itself here becomes a fault of the room it belongs to, and the
 //! other rooms go on.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod lines;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use epicenter_identity::{OwnerId, RoomId, RoomName};
-use epicenter_room::RoomStatus;
 use rusqlite::{Connection, Row};
 
 use super::directory::{Directory, RoomRecord};
-use super::row::{FORMAT, Kind};
+use super::row::{FORMAT, Header, Kind};
 use super::row_list::RowList;
-use super::schema;
+use super::{reader, schema};
 use crate::sqlite::DatabaseError;
-
-/// Status numbers of `rooms.status`.
-pub(super) const LIVE: i64 = 1;
-pub(super) const DELETED: i64 = 2;
+use lines::{RoomLine, unsigned};
 
 /// What the writer begins with.
 #[derive(Debug, Default)]
@@ -43,118 +40,59 @@ pub(super) struct RetiredLog {
 
 /// Reads the directory and all row headers.
 pub(super) fn scan(connection: &Connection, path: &Path) -> Result<Scanned, DatabaseError> {
-    let failed = |source| DatabaseError::Open {
+    let next_log = schema::number(connection, path, "next_log")?;
+    scan_tables(connection, next_log).map_err(|source| DatabaseError::Open {
         path: path.to_owned(),
         source,
-    };
-    let next_log = schema::number(connection, path, "next_log")?;
-    let rooms = load_rooms(connection).map_err(failed)?;
-    let retired = load_retired(connection).map_err(failed)?;
-    let mut headers = Headers {
-        logs: rooms
-            .iter()
-            .map(|room| (room.log, LogScan::default()))
-            .collect(),
-        retired: retired
-            .into_iter()
-            .map(|log| (log, VecDeque::new()))
-            .collect(),
-        last_row: 0,
-        strays: 0,
-    };
-    headers.read(connection).map_err(failed)?;
-    if headers.strays > 0 {
-        tracing::error!(
-            log.rows = headers.strays,
-            "rows of the room log are damaged so that nobody knows which room they belong to; they are left alone"
-        );
-    }
-    let mut directory = Directory::default();
-    for room in rooms {
-        let scanned = headers.logs.remove(&room.log).unwrap_or_default();
-        room.enter(scanned, &mut directory);
-    }
-    Ok(Scanned {
-        directory,
+    })
+}
+
+fn scan_tables(connection: &Connection, next_log: u64) -> rusqlite::Result<Scanned> {
+    let rooms = lines::load_rooms(connection)?;
+    let mut headers = Headers::new(&rooms.lines, lines::load_retired(connection)?);
+    headers.read(connection)?;
+    let has_lost_a_room = headers.examine_strays(connection)?;
+
+    let mut scanned = Scanned {
         next_row: headers.last_row + 1,
-        next_log,
-        retired: headers
-            .retired
-            .into_iter()
-            .map(|(log, rows)| RetiredLog { log, rows })
-            .collect(),
-    })
-}
-
-/// A line of the `rooms` table.
-struct RoomLine {
-    name: RoomName,
-    log: u64,
-    status: RoomStatus,
-    last_accessed_at: u64,
-}
-
-impl RoomLine {
-    fn enter(self, scanned: LogScan, directory: &mut Directory) {
-        let (rows, bytes, fault) = scanned.finish();
-        let fault = fault.map(|what| {
-            tracing::error!(room.name = %self.name, error = %what, "the stored log of a room is damaged");
-            Arc::from(what)
-        });
-        let record = RoomRecord {
-            log: self.log,
-            status: self.status,
-            bytes,
-            rows,
-            fault,
-            last_accessed_at: self.last_accessed_at,
-            written_access: self.last_accessed_at,
-            is_touched: false,
-        };
-        directory.insert(&self.name, record);
+        // Should the stored number be damaged, no log may be begun twice.
+        next_log: next_log.max(headers.last_log() + 1),
+        ..Scanned::default()
+    };
+    if rooms.is_damaged || has_lost_a_room {
+        tracing::error!(
+            "the room directory is damaged: the rooms that it names are served, others are refused"
+        );
+        scanned.directory.mark_incomplete();
     }
-}
-
-fn load_rooms(connection: &Connection) -> rusqlite::Result<Vec<RoomLine>> {
-    let mut statement =
-        connection.prepare("SELECT log, owner, room, status, last_accessed_at FROM rooms")?;
-    let mut lines = statement.query([])?;
-    let mut rooms = Vec::new();
-    while let Some(line) = lines.next()? {
-        match parse_room(line) {
-            Some(room) => rooms.push(room),
-            None => tracing::error!(
-                log.id = line.get::<_, i64>(0).unwrap_or_default(),
-                "a line of the room directory is damaged; its room is not served"
-            ),
-        }
+    for room in rooms.lines {
+        let log = headers.logs.remove(&room.log).unwrap_or_default();
+        enter(room, log, &mut scanned.directory);
     }
-    Ok(rooms)
+    let retired = headers.retired.into_iter();
+    scanned.retired = retired
+        .map(|(log, rows)| RetiredLog { log, rows })
+        .collect();
+    Ok(scanned)
 }
 
-fn parse_room(line: &Row<'_>) -> Option<RoomLine> {
-    let owner = OwnerId::parse(&line.get::<_, String>(1).ok()?).ok()?;
-    let room = RoomId::parse(&line.get::<_, String>(2).ok()?).ok()?;
-    Some(RoomLine {
-        name: RoomName::stored(owner, room),
-        log: unsigned(line, 0)?,
-        status: match line.get::<_, i64>(3).ok()? {
-            LIVE => RoomStatus::Live,
-            DELETED => RoomStatus::Deleted,
-            _ => return None,
-        },
-        last_accessed_at: unsigned(line, 4)?,
-    })
-}
-
-fn load_retired(connection: &Connection) -> rusqlite::Result<HashSet<u64>> {
-    let mut statement = connection.prepare("SELECT log FROM retired_logs")?;
-    let mut lines = statement.query([])?;
-    let mut logs = HashSet::new();
-    while let Some(line) = lines.next()? {
-        logs.extend(unsigned(line, 0));
-    }
-    Ok(logs)
+fn enter(room: RoomLine, log: LogScan, directory: &mut Directory) {
+    let (rows, bytes, fault) = log.finish();
+    let fault = fault.map(|what| {
+        tracing::error!(room.name = %room.name, error = %what, "the stored log of a room is damaged");
+        Arc::from(what)
+    });
+    let record = RoomRecord {
+        log: room.log,
+        status: room.status,
+        bytes,
+        rows,
+        fault,
+        last_accessed_at: room.last_accessed_at,
+        written_access: room.last_accessed_at,
+        is_touched: false,
+    };
+    directory.insert(&room.name, record);
 }
 
 /// The rows seen so far.
@@ -162,34 +100,69 @@ struct Headers {
     logs: HashMap<u64, LogScan>,
     retired: HashMap<u64, VecDeque<u64>>,
     last_row: u64,
-    strays: u64,
+    /// Rows that name a log that nobody has, the first of each.
+    strays: BTreeMap<u64, u64>,
 }
 
 impl Headers {
+    fn new(rooms: &[RoomLine], retired: Vec<u64>) -> Self {
+        let logs = rooms.iter().map(|room| (room.log, LogScan::default()));
+        Self {
+            logs: logs.collect(),
+            retired: retired
+                .into_iter()
+                .map(|log| (log, VecDeque::new()))
+                .collect(),
+            last_row: 0,
+            strays: BTreeMap::new(),
+        }
+    }
+
     fn read(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(
             "SELECT row, log, format, entry, part, last, kind, epoch, length(body) FROM entries ORDER BY row",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let Some(number) = unsigned(row, 0) else {
-                self.strays += 1;
-                continue;
-            };
+            // A damaged page can hold numbers below zero, or that do not rise, although SQLite relies on it.
+            let number = unsigned(row, 0).unwrap_or(self.last_row);
             let is_in_order = number > self.last_row;
             self.last_row = self.last_row.max(number);
-            let log = unsigned(row, 1);
-            if let Some(scanned) = log.and_then(|log| self.logs.get_mut(&log)) {
-                // A damaged page can hold numbers that do not rise, although SQLite relies on it.
+            let log = unsigned(row, 1).unwrap_or(0);
+            if let Some(scanned) = self.logs.get_mut(&log) {
                 let header = ScannedHeader::parse(row).filter(|_| is_in_order);
                 scanned.add(number, header);
-            } else if let Some(rows) = log.and_then(|log| self.retired.get_mut(&log)) {
+            } else if let Some(rows) = self.retired.get_mut(&log) {
                 rows.push_back(number);
             } else {
-                self.strays += 1;
+                self.strays.entry(log).or_insert(number);
             }
         }
         Ok(())
+    }
+
+    fn last_log(&self) -> u64 {
+        let logs = self.logs.keys().chain(self.retired.keys());
+        logs.copied().max().unwrap_or(0)
+    }
+
+    /// A sound row of an unknown log means that a room is missing from the directory. A damaged one may be the last of
+    /// a room that would seem whole without it.
+    fn examine_strays(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let mut has_lost_a_room = false;
+        for row in std::mem::take(&mut self.strays).into_values() {
+            tracing::error!(log.row = row, "a row belongs to no room; it is left alone");
+            let Some(stray) = reader::find_row(connection, row)? else {
+                continue;
+            };
+            has_lost_a_room |= stray.matches(stray.header.log);
+            for (log, scanned) in &mut self.logs {
+                if scanned.awaits(&stray.header) && stray.matches(*log) {
+                    scanned.fault = Some(format!("row {row} names another log"));
+                }
+            }
+        }
+        Ok(has_lost_a_room)
     }
 }
 
@@ -272,6 +245,16 @@ impl LogScan {
         }
     }
 
+    /// Whether this row would be the next one.
+    fn awaits(&self, header: &Header) -> bool {
+        let last_entry = self.rows.as_ref().map_or(0, RowList::last_entry);
+        let awaited = match self.awaited_part {
+            Some(part) => (last_entry, part),
+            None => (last_entry + 1, 0),
+        };
+        self.fault.is_none() && (header.entry, u64::from(header.part)) == awaited
+    }
+
     fn finish(self) -> (RowList, u64, Option<String>) {
         let fault = match (&self.rows, self.fault, self.awaited_part) {
             (_, Some(fault), _) => Some(fault),
@@ -286,11 +269,4 @@ impl LogScan {
         rows.shrink();
         (rows, self.bytes, fault)
     }
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> Option<u64> {
-    // A column of another type, or a negative number, can only come from damage.
-    row.get::<_, i64>(column)
-        .ok()
-        .and_then(|number| u64::try_from(number).ok())
 }

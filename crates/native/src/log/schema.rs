@@ -18,7 +18,8 @@ use crate::sqlite::{self, DatabaseError};
 ///   opening of the database wrote the row. `checksum`: CRC-32 over all of these and `body` (`row.rs`). `body` comes
 ///   last, so that reading the others does not read it.
 /// * `rooms.log`: the log that counts; a room gets a new one when it is re-created. `status`: 1 live, 2 deleted.
-///   Times are milliseconds since the Unix epoch.
+///   `checksum`: CRC-32 over `log`, `status`, `owner` and `room` (`row.rs`), because a room under a damaged name would
+///   look like one that never was. Times are milliseconds since the Unix epoch.
 /// * `retired_logs`: logs whose rows are being deleted, a bounded number at a time.
 /// * `meta`: `epoch` and `next_log` besides the schema version.
 const VERSION_1: &str = "
@@ -39,6 +40,7 @@ const VERSION_1: &str = "
         owner TEXT NOT NULL,
         room TEXT NOT NULL,
         status INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
         last_accessed_at INTEGER NOT NULL,
         deleted_at INTEGER,

@@ -180,12 +180,10 @@ impl SqliteLog {
             .directory
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(record) = directory.find(room) else {
+        let found = directory.look_up(room);
+        let Some(record) = found.map_err(|fault| ReadError(format!("{room}: {fault}")))? else {
             return Ok(None);
         };
-        if let Some(fault) = &record.fault {
-            return Err(ReadError(format!("{room}: {fault}")));
-        }
         let durable = record.rows.last_entry();
         let upto = upto.map_or(durable, |upto| upto.0.min(durable));
         Ok(Some(LookedUp {

@@ -5,7 +5,6 @@
 //! stage is dropped and the directory has never changed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use epicenter_identity::RoomName;
 use epicenter_room::{Append, Entry, RoomStatus, Seq};
@@ -75,15 +74,12 @@ impl<'a> Stage<'a> {
         append: &'a Append,
         directory: &Directory,
     ) -> Result<Seq, AppendError> {
-        let last_entry = match (self.rooms.get(room), directory.find(room)) {
-            (Some(staged), _) => staged.last_entry,
-            (None, Some(record)) => {
-                if let Some(fault) = &record.fault {
-                    return Err(AppendError(Arc::clone(fault)));
-                }
-                record.rows.last_entry()
+        let last_entry = match self.rooms.get(room) {
+            Some(staged) => staged.last_entry,
+            None => {
+                let record = directory.look_up(room).map_err(AppendError)?;
+                record.map_or(0, |record| record.rows.last_entry())
             }
-            (None, None) => 0,
         };
         // Two owners of one room would both continue from the same entry: the second one fails here.
         if append.first.0 != last_entry + 1 {

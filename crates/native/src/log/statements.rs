@@ -6,8 +6,8 @@ use epicenter_identity::RoomName;
 use epicenter_room::RoomStatus;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::row::FORMAT;
-use super::scan::{DELETED, LIVE, RetiredLog};
+use super::row::{self, FORMAT};
+use super::scan::RetiredLog;
 use super::stage::{Stage, StagedRoom};
 use crate::sqlite::{DatabaseError, find_meta, set_meta};
 
@@ -92,27 +92,33 @@ fn write_room(
 ) -> Result<(), CommitError> {
     let log = i64::try_from(staged.log)?;
     let now = i64::try_from(now_ms)?;
-    let (status, deleted_at) = match staged.status {
-        RoomStatus::Deleted => (DELETED, Some(now)),
-        RoomStatus::Live | RoomStatus::Absent => (LIVE, None),
-    };
+    let status = row::encode_status(staged.status);
+    let deleted_at = (staged.status == RoomStatus::Deleted).then_some(now);
+    let checksum = row::room_checksum(name, staged.log, staged.status);
     if staged.is_new {
         transaction.execute(
-            "INSERT INTO rooms (log, owner, room, status, created_at, last_accessed_at, deleted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
+            "INSERT INTO rooms (log, owner, room, status, checksum, created_at, last_accessed_at, deleted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
             params![
                 log,
                 name.owner().as_str(),
                 name.room().as_str(),
                 status,
+                checksum,
                 now,
                 deleted_at
             ],
         )?;
     } else if staged.is_changed {
         transaction.execute(
-            "UPDATE rooms SET log = ?1, status = ?2, deleted_at = ?3 WHERE log = ?4",
-            params![log, status, deleted_at, i64::try_from(staged.stored_log)?],
+            "UPDATE rooms SET log = ?1, status = ?2, checksum = ?3, deleted_at = ?4 WHERE log = ?5",
+            params![
+                log,
+                status,
+                checksum,
+                deleted_at,
+                i64::try_from(staged.stored_log)?
+            ],
         )?;
     }
     for retired in &staged.retired {

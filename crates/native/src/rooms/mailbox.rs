@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use epicenter_identity::{Access, DeviceId};
 use epicenter_room::{CallId, ConnectionId, Loaded, Message, Request, Seq, Ticket};
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::state::MergedState;
@@ -44,12 +44,22 @@ pub(crate) enum Input {
 impl Input {
     fn weight(&self) -> usize {
         let payload = match self {
-            Self::Frame { message: Message::Binary(bytes), .. } => bytes.len(),
-            Self::Frame { message: Message::Text(text), .. } => text.len(),
-            Self::Call { request: Request::Sync { update, .. }, .. } => update.len(),
-            Self::Call { request: Request::Dispatch { input, .. }, .. } => {
-                input.as_ref().map_or(0, String::len)
-            }
+            Self::Frame {
+                message: Message::Binary(bytes),
+                ..
+            } => bytes.len(),
+            Self::Frame {
+                message: Message::Text(text),
+                ..
+            } => text.len(),
+            Self::Call {
+                request: Request::Sync { update, .. },
+                ..
+            } => update.len(),
+            Self::Call {
+                request: Request::Dispatch { input, .. },
+                ..
+            } => input.as_ref().map_or(0, String::len),
             _ => 0,
         };
         // A command costs its own size too, so that empty ones are not free.

@@ -173,9 +173,7 @@ impl RoomTask {
                 device,
                 outbox,
             } => {
-                self.shared
-                    .log
-                    .touch(&self.name, self.shared.clock.now().0);
+                self.shared.log.touch(&self.name, self.shared.clock.now().0);
                 self.life.connections.insert(connection, outbox);
                 Command::Open {
                     connection,
@@ -212,9 +210,7 @@ impl RoomTask {
                 if answer.is_closed() {
                     return;
                 }
-                self.shared
-                    .log
-                    .touch(&self.name, self.shared.clock.now().0);
+                self.shared.log.touch(&self.name, self.shared.clock.now().0);
                 self.life.calls.insert(call, answer);
                 Command::Call {
                     call,

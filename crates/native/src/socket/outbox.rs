@@ -172,7 +172,10 @@ mod tests {
         outbox.push(message(1));
         let (messages, close) = drain(&outbox);
         assert_eq!(messages, 0);
-        assert_eq!(close.map(|order| order.reason), Some("slow-consumer".to_owned()));
+        assert_eq!(
+            close.map(|order| order.reason),
+            Some("slow-consumer".to_owned())
+        );
     }
 
     #[test]
@@ -190,7 +193,10 @@ mod tests {
             let outbox = Outbox::new(100);
             outbox.push(message(1));
             outbox.push(message(1));
-            let order = CloseOrder { code, reason: String::new() };
+            let order = CloseOrder {
+                code,
+                reason: String::new(),
+            };
             outbox.close(order.clone());
             outbox.push(message(1));
             assert_eq!(drain(&outbox), (sent, Some(order)));

@@ -8,7 +8,9 @@
 use std::time::Duration;
 
 use epicenter_sync::Frame;
-use epicenter_testkit::{DelayingLog, HttpAnswer, HttpRequest, Received, TestHub, TestSocket, TestUser, Typist, soon};
+use epicenter_testkit::{
+    DelayingLog, HttpAnswer, HttpRequest, Received, TestHub, TestSocket, TestUser, Typist, soon,
+};
 use epicenter_update::{EMPTY_UPDATE, Limits, StateVector};
 use serde_json::json;
 
@@ -65,7 +67,11 @@ impl InFlight {
 
     async fn is_silent(&mut self, socket: &mut TestSocket) {
         self.room_has_caught_up().await;
-        assert_eq!(socket.drain().await, [], "something was visible before it was durable");
+        assert_eq!(
+            socket.drain().await,
+            [],
+            "something was visible before it was durable"
+        );
     }
 
     /// An HTTP call that the room has handled and that must not be answered before the valve opens.
@@ -75,9 +81,14 @@ impl InFlight {
         self.room_has_caught_up().await;
         // The call may not even have reached the room yet; its silence is also watched for a while.
         let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
-        assert!(early.is_err(), "answered before the update was durable: {early:?}");
+        assert!(
+            early.is_err(),
+            "answered before the update was durable: {early:?}"
+        );
         self.log.release();
-        soon("an answer", call).await.expect("the call did not panic")
+        soon("an answer", call)
+            .await
+            .expect("the call did not panic")
     }
 }
 
@@ -119,7 +130,10 @@ async fn the_greeting_of_a_newcomer_waits() {
     flight.is_silent(&mut newcomer).await;
     flight.log.release();
     let clock = greeting(&mut newcomer).await.clock(11);
-    assert!(clock >= 9, "the greeting is of a state with the update, not {clock}");
+    assert!(
+        clock >= 9,
+        "the greeting is of a state with the update, not {clock}"
+    );
 }
 
 #[tokio::test]
@@ -136,7 +150,9 @@ async fn the_presence_of_a_newcomer_waits() {
     flight.log.release();
     reader
         .next_where(|received| match received {
-            Received::Json(json) if json["devices"].as_array().is_some_and(|all| all.len() == 2) => {
+            Received::Json(json)
+                if json["devices"].as_array().is_some_and(|all| all.len() == 2) =>
+            {
                 Some(())
             }
             _ => None,
@@ -179,7 +195,11 @@ async fn a_dispatch_waits() {
     let offline = json!({"type":"dispatch_request","id":"2","to":"nobody","action":"a"});
     flight.writer.send_text(&offline.to_string()).await;
     flight.is_silent(&mut reader).await;
-    assert_eq!(flight.writer.drain().await, [], "RecipientOffline is an answer too");
+    assert_eq!(
+        flight.writer.drain().await,
+        [],
+        "RecipientOffline is an answer too"
+    );
     flight.log.release();
     reader
         .next_where(|received| match received {
@@ -234,7 +254,11 @@ async fn a_not_modified_waits() {
     let request = HttpRequest::new("GET", flight.ada.room_path(ROOM))
         .bearer(&flight.ada.token)
         .header("If-None-Match", &tag);
-    assert_eq!(flight.is_held(request).await.status, 200, "the tag is of the state before");
+    assert_eq!(
+        flight.is_held(request).await.status,
+        200,
+        "the tag is of the state before"
+    );
 }
 
 #[tokio::test]
@@ -258,7 +282,9 @@ async fn a_post_waits_for_its_own_update_and_for_those_before_it() {
             let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
             assert!(early.is_err(), "answered early: {early:?}");
             flight.log.release();
-            soon("an answer", call).await.expect("the call did not panic")
+            soon("an answer", call)
+                .await
+                .expect("the call did not panic")
         };
         assert_eq!(answer.status, 200);
         assert!(answer.header("etag").is_some());
@@ -278,8 +304,15 @@ async fn a_deletion_is_answered_and_sockets_close_once_the_tombstone_is_durable(
     let mut call = tokio::spawn(request.send(flight.hub.address()));
     flight.log.wait_for_arrivals(flight.arrivals + 1).await;
     let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
-    assert!(early.is_err(), "answered before the tombstone was durable: {early:?}");
-    assert_eq!(reader.drain().await, [], "closed before the tombstone was durable");
+    assert!(
+        early.is_err(),
+        "answered before the tombstone was durable: {early:?}"
+    );
+    assert_eq!(
+        reader.drain().await,
+        [],
+        "closed before the tombstone was durable"
+    );
     flight.log.release();
     assert_eq!(soon("an answer", call).await.expect("no panic").status, 204);
     assert_eq!(reader.closed().await.0, 4410);
@@ -327,7 +360,11 @@ async fn a_failed_append_shows_to_nobody_and_the_room_reads_its_log_again() {
     let mut third = third.await;
     greeting(&mut third).await;
     third.send_step1(&[0]).await;
-    assert_ne!(third.next_update().await[..], EMPTY_UPDATE, "the room works again");
+    assert_ne!(
+        third.next_update().await[..],
+        EMPTY_UPDATE,
+        "the room works again"
+    );
 }
 
 #[tokio::test]
@@ -337,5 +374,7 @@ async fn a_stalled_disk_holds_neither_ping_nor_shutdown() {
     let stopping = tokio::spawn(flight.hub.stop());
     assert_eq!(flight.writer.closed().await.0, 1001);
     flight.log.release();
-    soon("the end of the hub", stopping).await.expect("no panic");
+    soon("the end of the hub", stopping)
+        .await
+        .expect("no panic");
 }

@@ -1,7 +1,6 @@
 //! The identity store: accounts, keys and devices, also with several processes at once.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Barrier};
 
 use epicenter_encryption::AuthSecret;
 use epicenter_identity::{ClientId, DeviceId, OwnerId, UserId};
@@ -251,40 +250,46 @@ fn a_sealed_key_moved_to_another_id_is_not_used() {
     );
 }
 
+/// What each process of the next test does; nothing on its own.
+#[test]
+fn one_of_many_processes() {
+    let Ok(path) = std::env::var(STORE_OF_CHILD) else {
+        return;
+    };
+    let number = std::env::var(NUMBER_OF_CHILD).unwrap();
+    let store = IdentityStore::open(path.as_ref()).unwrap();
+    store.ensure_signing_key(&secret('a'), 1).unwrap();
+    let email = format!("user{number}@example.test");
+    store.add_user(&new_user(&email, true), 1).unwrap();
+    store.claim_mode(OwnershipMode::Personal).unwrap();
+}
+
+const STORE_OF_CHILD: &str = "EPICENTER_TEST_IDENTITY_STORE";
+const NUMBER_OF_CHILD: &str = "EPICENTER_TEST_NUMBER";
+
 #[test]
 fn many_processes_make_one_store_and_one_key() {
     let place = Place::new();
-    let path = place.path();
-    let barrier = Arc::new(Barrier::new(6));
-    // A connection knows nothing of the others in its process either: each comes by its own file.
-    let threads: Vec<_> = (0..6)
+    let program = std::env::current_exe().unwrap();
+    let children: Vec<_> = (0..6)
         .map(|number| {
-            let (path, barrier) = (path.clone(), Arc::clone(&barrier));
-            std::thread::spawn(move || {
-                barrier.wait();
-                let store = IdentityStore::open(&path).unwrap();
-                let key = store.ensure_signing_key(&secret('a'), 1).unwrap();
-                let email = format!("user{number}@example.test");
-                store.add_user(&new_user(&email, true), 1).unwrap();
-                store.claim_mode(OwnershipMode::Personal).unwrap();
-                key.public().kid.clone()
-            })
+            std::process::Command::new(&program)
+                .args(["--exact", "identity_store::one_of_many_processes"])
+                .env(STORE_OF_CHILD, place.path())
+                .env(NUMBER_OF_CHILD, number.to_string())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
         })
         .collect();
-    let mut kids: Vec<_> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .collect();
-    kids.dedup();
-    assert_eq!(kids.len(), 1);
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let store = place.open();
+    assert_eq!(wait(store.load()).unwrap().len(), 1);
     for number in 0..6 {
-        assert!(
-            place
-                .open()
-                .find_user_by_email(&format!("user{number}@example.test"))
-                .unwrap()
-                .is_some()
-        );
+        let email = format!("user{number}@example.test");
+        assert!(store.find_user_by_email(&email).unwrap().is_some());
     }
 }
 

@@ -91,7 +91,9 @@ async fn text_at_the_limit_passes_and_is_counted_in_bytes() {
     socket.drain().await;
     // 500 two-byte characters are 1,000 bytes; a frame of a known type and bad fields is dropped.
     let known = r#"{"type":"dispatch_response","id":""}"#;
-    socket.send_text(&format!("{known}{}", " ".repeat(1_000 - known.len()))).await;
+    socket
+        .send_text(&format!("{known}{}", " ".repeat(1_000 - known.len())))
+        .await;
     assert_eq!(socket.drain().await, []);
     socket.send_text(&"é".repeat(501)).await;
     assert_eq!(socket.closed().await.0, 1009);
@@ -163,14 +165,19 @@ async fn what_was_sent_just_before_a_close_is_not_lost() {
     let mut typist = Typist::new(5);
     for round in 0..20 {
         let mut socket = hub.open(&ada, "notes", "phone").await;
-        socket.send_update(&typist.types(&format!("round {round};"))).await;
+        socket
+            .send_update(&typist.types(&format!("round {round};")))
+            .await;
         socket.close().await;
     }
     let snapshot = HttpRequest::new("GET", ada.room_path("notes")).bearer(&ada.token);
     let body = snapshot.send(hub.address()).await.body;
     let text = String::from_utf8_lossy(&body).into_owned();
     for round in 0..20 {
-        assert!(text.contains(&format!("round {round};")), "round {round} is lost");
+        assert!(
+            text.contains(&format!("round {round};")),
+            "round {round} is lost"
+        );
     }
 }
 
@@ -182,5 +189,23 @@ async fn shutdown_closes_sockets_with_1001() {
     socket.drain().await;
     let stopping = tokio::spawn(hub.stop());
     assert_eq!(socket.closed().await.0, 1001);
-    epicenter_testkit::soon("the end of the hub", stopping).await.expect("no panic");
+    epicenter_testkit::soon("the end of the hub", stopping)
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_a_shutdown() {
+    use tokio::io::AsyncWriteExt;
+
+    let hub = TestHub::start_with(|config| config.shutdown_deadline_ms = 60_000).await;
+    let mut stalled = tokio::net::TcpStream::connect(hub.address())
+        .await
+        .expect("the hub accepts connections");
+    stalled
+        .write_all(b"GET / HTTP/1.1\r\nHost: ")
+        .await
+        .expect("the hub reads");
+    // A third of the deadline that the hub would otherwise wait for.
+    epicenter_testkit::soon("the end of the hub", hub.stop()).await;
 }

@@ -21,7 +21,9 @@ fn every_case() {
 }
 
 fn hostile(case: &Value) {
-    let base = case["base_hex"].as_str().map(|_| bytes_of(&case["base_hex"]));
+    let base = case["base_hex"]
+        .as_str()
+        .map(|_| bytes_of(&case["base_hex"]));
     let bytes = bytes_of(&case["hex"]);
     // Some bases are hostile themselves.
     let base = base.filter(|base| exercise(base, None).is_ok());
@@ -43,7 +45,9 @@ fn preserve(case: &Value) {
     }
     let list = |field: &str| -> Vec<Vec<u8>> {
         let values = case[field].as_array();
-        values.map(|list| list.iter().map(bytes_of).collect()).unwrap_or_default()
+        values
+            .map(|list| list.iter().map(bytes_of).collect())
+            .unwrap_or_default()
     };
     let mut room = Room::default();
     for update in list("before_restart") {
@@ -63,7 +67,10 @@ fn preserve(case: &Value) {
         room.receive(&bytes_of(&case["base_hex"]));
         room.receive(&bytes_of(&case["hex"]));
         assert!(room.pending.is_empty());
-        assert!(room.deletes.contains_all(&parse(&bytes_of(&case["hex"])).deletes()));
+        assert!(
+            room.deletes
+                .contains_all(&parse(&bytes_of(&case["hex"])).deletes())
+        );
     }
 }
 

@@ -52,27 +52,47 @@ fn known_structs_are_dropped_whatever_they_contain_but_deletes_count() {
 
 #[test]
 fn a_partly_known_struct_is_cut() {
-    let bytes = update(vec![block(3, 0, vec![Body::Item(root_item(text("abcd")))])], &[]);
+    let bytes = update(
+        vec![block(3, 0, vec![Body::Item(root_item(text("abcd")))])],
+        &[],
+    );
     let result = run(&bytes, &[(3, 3)]);
-    let expect = update(vec![block(3, 3, vec![Body::Item(after((3, 2), text("d")))])], &[]);
+    let expect = update(
+        vec![block(3, 3, vec![Body::Item(after((3, 2), text("d")))])],
+        &[],
+    );
     assert_eq!(hex(part(&result)), hex(&expect));
     assert_eq!(result.advanced, clocks(&[(3, 4)]));
 }
 
 #[test]
 fn a_gap_in_front_or_inside_holds_back_what_is_behind_it() {
-    let late = update(vec![block(3, 5, vec![Body::Item(after((3, 4), text("x")))])], &[]);
+    let late = update(
+        vec![block(3, 5, vec![Body::Item(after((3, 4), text("x")))])],
+        &[],
+    );
     let result = run(&late, &[(3, 2)]);
     assert_eq!(result.ready, Ready::Nothing);
     assert_eq!(result.pending.as_deref(), Some(late.as_slice()));
     assert_eq!(result.missing, clocks(&[(3, 5)]));
 
     let inside = update(
-        vec![block(3, 0, vec![Body::Gc(2), Body::Skip(3), Body::Item(after((3, 4), text("x")))])],
+        vec![block(
+            3,
+            0,
+            vec![
+                Body::Gc(2),
+                Body::Skip(3),
+                Body::Item(after((3, 4), text("x"))),
+            ],
+        )],
         &[],
     );
     let result = run(&inside, &[]);
-    assert_eq!(hex(part(&result)), hex(&update(vec![block(3, 0, vec![Body::Gc(2)])], &[])));
+    assert_eq!(
+        hex(part(&result)),
+        hex(&update(vec![block(3, 0, vec![Body::Gc(2)])], &[]))
+    );
     assert_eq!(result.deletes, set(&[(3, 0, 2)]));
     assert_eq!(result.pending.as_deref(), Some(late.as_slice()));
     assert_eq!(result.missing, clocks(&[(3, 5)]));
@@ -105,7 +125,10 @@ fn clients_of_one_update_wait_for_each_other_in_any_direction() {
             })
             .collect()
     };
-    let bytes = update(vec![block(5, 0, turns(5, 2, 0)), block(2, 0, turns(2, 5, 1))], &[]);
+    let bytes = update(
+        vec![block(5, 0, turns(5, 2, 0)), block(2, 0, turns(2, 5, 1))],
+        &[],
+    );
     assert_eq!(run(&bytes, &[]).ready, Ready::Whole);
     assert_eq!(run(&bytes, &[]).advanced, clocks(&[(2, 200), (5, 200)]));
 
@@ -173,9 +196,15 @@ fn deleted_content_counts_as_deleted_without_a_delete_set() {
 
 #[test]
 fn two_pending_versions_come_out_the_same_in_either_order() {
-    let content = update(vec![block(3, 1, vec![Body::Item(after((3, 0), text("x")))])], &[]);
+    let content = update(
+        vec![block(3, 1, vec![Body::Item(after((3, 0), text("x")))])],
+        &[],
+    );
     let collected = update(vec![block(3, 1, vec![Body::Gc(1)])], &[]);
-    let first = update(vec![block(3, 0, vec![Body::Item(root_item(text("a")))])], &[]);
+    let first = update(
+        vec![block(3, 0, vec![Body::Item(root_item(text("a")))])],
+        &[],
+    );
     let mut known_late = Vec::new();
     for order in [[&content, &collected], [&collected, &content]] {
         let mut room = Room::default();

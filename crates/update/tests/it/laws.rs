@@ -26,9 +26,20 @@ struct Write {
 }
 
 fn write() -> impl Strategy<Value = Write> {
-    (0..CLIENTS.len(), 0..12_u8, 1..5_u32, any::<u16>(), any::<u16>()).prop_map(
-        |(client, kind, len, near, far)| Write { client, kind, len, near, far },
+    (
+        0..CLIENTS.len(),
+        0..12_u8,
+        1..5_u32,
+        any::<u16>(),
+        any::<u16>(),
     )
+        .prop_map(|(client, kind, len, near, far)| Write {
+            client,
+            kind,
+            len,
+            near,
+            far,
+        })
 }
 
 impl World {
@@ -54,7 +65,15 @@ impl World {
         let client = CLIENTS[write.client];
         let words = ["a😀b𝄞c", "déjà-vu", "plain", "日本語です"];
         let word: Vec<u16> = words[usize::from(write.near) % 4].encode_utf16().collect();
-        let any = |n: u32| [vec![125, n as u8], vec![119, 1, b'v'], vec![117, 1, 126], vec![127]][n as usize % 4].clone();
+        let any = |n: u32| {
+            [
+                vec![125, n as u8],
+                vec![119, 1, b'v'],
+                vec![117, 1, 126],
+                vec![127],
+            ][n as usize % 4]
+                .clone()
+        };
         let content = match write.kind {
             0..4 => Content::Text(word.into_iter().take(5).collect()),
             4 | 5 => Content::Any((0..write.len).map(any).collect()),
@@ -65,24 +84,40 @@ impl World {
             10 => Content::Binary(vec![0; write.len as usize]),
             _ => Content::Document("doc".into(), vec![118, 0]),
         };
-        let origin = self.element(write.near).filter(|_| !write.far.is_multiple_of(5));
-        let right = self.element(write.far).filter(|_| write.far.is_multiple_of(3));
+        let origin = self
+            .element(write.near)
+            .filter(|_| !write.far.is_multiple_of(5));
+        let right = self
+            .element(write.far)
+            .filter(|_| write.far.is_multiple_of(3));
         let (parent, sub) = match (origin, right) {
             (None, None) => {
                 let parent = match self.element(write.far) {
                     Some(id) if write.near.is_multiple_of(2) => Parent::Item(id),
                     _ => Parent::Root("root".into()),
                 };
-                (Some(parent), write.near.is_multiple_of(3).then(|| "key".to_owned()))
+                (
+                    Some(parent),
+                    write.near.is_multiple_of(3).then(|| "key".to_owned()),
+                )
             }
             _ => (None, None),
         };
         let body = match write.kind {
             6 if write.near.is_multiple_of(2) => Body::Gc(write.len),
-            _ => Body::Item(Item { origin, right, parent, sub, content }),
+            _ => Body::Item(Item {
+                origin,
+                right,
+                parent,
+                sub,
+                content,
+            }),
         };
         let clock = self.clock(client);
-        self.structs.entry(client).or_default().push(Struct { clock, body });
+        self.structs
+            .entry(client)
+            .or_default()
+            .push(Struct { clock, body });
     }
 
     /// The elements `from..to` of each client as one update.
@@ -98,7 +133,8 @@ impl World {
                 .flatten()
                 .filter_map(|next| {
                     let from = outside_pairs(next, start.max(next.clock)) - next.clock;
-                    let to = outside_pairs(next, end.min(next.clock + next.len())).checked_sub(next.clock)?;
+                    let to = outside_pairs(next, end.min(next.clock + next.len()))
+                        .checked_sub(next.clock)?;
                     (from < to).then(|| next.part(*client, from, to))
                 })
                 .collect();
@@ -131,7 +167,10 @@ impl World {
 
 /// The next place at or before a clock that does not cut a character: a cut one has two versions.
 fn outside_pairs(next: &Struct, clock: u32) -> u32 {
-    if let Body::Item(Item { content: Content::Text(units), .. }) = &next.body
+    if let Body::Item(Item {
+        content: Content::Text(units),
+        ..
+    }) = &next.body
         && let Some(at) = clock.checked_sub(next.clock)
         && let Some(unit) = units.get(at as usize)
         && (0xdc00..0xe000).contains(unit)
@@ -158,7 +197,9 @@ prop_compose! {
 }
 
 fn updates(world: &World, cuts: &Cuts) -> Vec<Vec<u8>> {
-    cuts.iter().map(|(windows, deletes)| world.cut(windows, deletes)).collect()
+    cuts.iter()
+        .map(|(windows, deletes)| world.cut(windows, deletes))
+        .collect()
 }
 
 /// Clocks that cut no character.
@@ -170,7 +211,10 @@ fn some_clocks(world: &World, choices: &[u16]) -> StateVector {
             let clock = u32::from(*choice) % (world.clock(*client) + 1);
             let structs = world.structs.get(client).into_iter().flatten();
             let holding = structs.filter(|next| next.clock <= clock).last();
-            (*client, holding.map_or(clock, |next| outside_pairs(next, clock)))
+            (
+                *client,
+                holding.map_or(clock, |next| outside_pairs(next, clock)),
+            )
         })
         .collect();
     clocks(&entries)

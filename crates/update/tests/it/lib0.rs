@@ -22,7 +22,10 @@ fn integers_end_where_javascript_numbers_do() {
 #[test]
 fn longer_forms_of_an_integer_are_read_as_lib0_reads_them() {
     check(&[0x82, 0x00], Ok(2));
-    check(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00], Ok(2));
+    check(
+        &[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00],
+        Ok(2),
+    );
     check(&[0x80; 100], Err(ReadError::IntegerNotExact { offset: 0 }));
 }
 
@@ -43,5 +46,8 @@ fn positions_and_remaining_bytes_follow_the_reads() {
     assert_eq!(reader.position(), 4);
     assert_eq!(reader.remaining(), [9]);
     assert_eq!(reader.read_u8(), Ok(9));
-    assert_eq!(reader.read_u8(), Err(ReadError::UnexpectedEnd { offset: 5 }));
+    assert_eq!(
+        reader.read_u8(),
+        Err(ReadError::UnexpectedEnd { offset: 5 })
+    );
 }

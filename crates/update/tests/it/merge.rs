@@ -34,7 +34,10 @@ fn nothing_and_empty_updates_merge_to_the_empty_update() {
 #[test]
 fn clients_come_highest_first_and_gaps_are_named() {
     let first = update(vec![block(3, 0, vec![item(text("ab"))])], &[]);
-    let second = update(vec![block(3, 5, vec![Body::Item(after((3, 4), text("f")))])], &[]);
+    let second = update(
+        vec![block(3, 5, vec![Body::Item(after((3, 4), text("f")))])],
+        &[],
+    );
     let other = update(vec![block(8, 2, vec![Body::Gc(1)])], &[]);
     let model = merge_all(&[first, second, other]);
     assert_eq!(
@@ -57,10 +60,21 @@ fn clients_come_highest_first_and_gaps_are_named() {
 #[test]
 fn a_gap_in_one_update_is_filled_by_another() {
     let gapped = update(
-        vec![block(3, 0, vec![item(text("a")), Body::Skip(1), Body::Item(after((3, 1), text("c")))])],
+        vec![block(
+            3,
+            0,
+            vec![
+                item(text("a")),
+                Body::Skip(1),
+                Body::Item(after((3, 1), text("c"))),
+            ],
+        )],
         &[],
     );
-    let filling = update(vec![block(3, 1, vec![Body::Item(after((3, 0), text("b")))])], &[]);
+    let filling = update(
+        vec![block(3, 1, vec![Body::Item(after((3, 0), text("b")))])],
+        &[],
+    );
     let model = merge_all(&[gapped, filling]);
     let all = vec![
         item(text("a")),
@@ -73,10 +87,16 @@ fn a_gap_in_one_update_is_filled_by_another() {
 #[test]
 fn gaps_at_the_ends_and_flags_without_meaning_are_not_written_again() {
     let padded = update(
-        vec![block(3, 0, vec![Body::Skip(2), Body::Gc(1), Body::Skip(4)]), block(2, 0, vec![Body::Skip(1)])],
+        vec![
+            block(3, 0, vec![Body::Skip(2), Body::Gc(1), Body::Skip(4)]),
+            block(2, 0, vec![Body::Skip(1)]),
+        ],
         &[],
     );
-    assert_eq!(merge_all(&[padded]).blocks, vec![block(3, 2, vec![Body::Gc(1)])]);
+    assert_eq!(
+        merge_all(&[padded]).blocks,
+        vec![block(3, 2, vec![Body::Gc(1)])]
+    );
     let mut flagged = after((9, 1), text("x"));
     let plain = update(vec![block(3, 0, vec![Body::Item(flagged.clone())])], &[]);
     flagged.sub = Some(String::new());
@@ -88,7 +108,10 @@ fn gaps_at_the_ends_and_flags_without_meaning_are_not_written_again() {
 #[test]
 fn an_overlap_is_cut_where_the_longer_struct_ends() {
     let early = update(vec![block(3, 0, vec![item(text("abc"))])], &[]);
-    let late = update(vec![block(3, 1, vec![Body::Item(after((3, 0), text("bcde")))])], &[]);
+    let late = update(
+        vec![block(3, 1, vec![Body::Item(after((3, 0), text("bcde")))])],
+        &[],
+    );
     let model = merge_all(&[early, late]);
     let expect = vec![item(text("abc")), Body::Item(after((3, 2), text("de")))];
     assert_eq!(model.blocks, vec![block(3, 0, expect)]);
@@ -96,7 +119,10 @@ fn an_overlap_is_cut_where_the_longer_struct_ends() {
 
 #[test]
 fn content_stays_over_deleted_content_and_that_over_collected() {
-    let content = update(vec![block(3, 1, vec![Body::Item(after((3, 0), text("xy")))])], &[]);
+    let content = update(
+        vec![block(3, 1, vec![Body::Item(after((3, 0), text("xy")))])],
+        &[],
+    );
     let deleted = update(vec![block(3, 0, vec![item(Content::Deleted(4))])], &[]);
     let collected = update(vec![block(3, 0, vec![Body::Gc(6)])], &[]);
     let model = merge_all(&[content, deleted, collected]);
@@ -111,7 +137,8 @@ fn content_stays_over_deleted_content_and_that_over_collected() {
 
 #[test]
 fn of_two_contents_the_smaller_stays_in_whatever_order() {
-    let contents = ["zz", "ab", "ac"].map(|content| update(vec![block(3, 0, vec![item(text(content))])], &[]));
+    let contents =
+        ["zz", "ab", "ac"].map(|content| update(vec![block(3, 0, vec![item(text(content))])], &[]));
     let model = merge_all(&contents);
     assert_eq!(model.blocks, vec![block(3, 0, vec![item(text("ab"))])]);
 }
@@ -136,7 +163,11 @@ fn halves_of_a_character_join_again_and_a_lone_one_becomes_the_replacement() {
     let halves = Content::Text(vec![0xd83d]);
     let low = Content::Text(vec![0xde00]);
     let both = update(
-        vec![block(3, 0, vec![item(halves), Body::Item(after((3, 0), low))])],
+        vec![block(
+            3,
+            0,
+            vec![item(halves), Body::Item(after((3, 0), low))],
+        )],
         &[],
     );
     assert_eq!(hex(&merged(&[&both])), hex(&both));
@@ -144,8 +175,19 @@ fn halves_of_a_character_join_again_and_a_lone_one_becomes_the_replacement() {
     assert_eq!(elements(&merged(&[&both, &between])).len(), 3);
 
     // The same halves with something else written between them.
-    let high_first = update(vec![block(5, 0, vec![item(Content::Text(vec![0xd83d])), Body::Item(after((5, 0), Content::Text(vec![0xde00])))])], &[]);
-    let other_half = epicenter_update::diff(&parse(&high_first), &crate::support::clocks(&[(5, 1)]));
+    let high_first = update(
+        vec![block(
+            5,
+            0,
+            vec![
+                item(Content::Text(vec![0xd83d])),
+                Body::Item(after((5, 0), Content::Text(vec![0xde00]))),
+            ],
+        )],
+        &[],
+    );
+    let other_half =
+        epicenter_update::diff(&parse(&high_first), &crate::support::clocks(&[(5, 1)]));
     let (_, structs) = decode(&other_half).blocks.remove(0);
     assert_eq!(structs[0].body, Body::Item(after((5, 0), text("\u{fffd}"))));
 }
@@ -154,11 +196,21 @@ fn halves_of_a_character_join_again_and_a_lone_one_becomes_the_replacement() {
 fn a_cut_inside_a_character_leaves_replacements_as_yjs_does() {
     let whole = update(vec![block(3, 0, vec![item(text("a😀b"))])], &[]);
     let rest = epicenter_update::diff(&parse(&whole), &crate::support::clocks(&[(3, 2)]));
-    let expect = update(vec![block(3, 2, vec![Body::Item(after((3, 1), text("\u{fffd}b")))])], &[]);
+    let expect = update(
+        vec![block(
+            3,
+            2,
+            vec![Body::Item(after((3, 1), text("\u{fffd}b")))],
+        )],
+        &[],
+    );
     assert_eq!(hex(&rest), hex(&expect));
 
     // Another version wins from the middle of the character on.
-    let wins = update(vec![block(3, 2, vec![Body::Item(after((2, 0), text("!")))])], &[]);
+    let wins = update(
+        vec![block(3, 2, vec![Body::Item(after((2, 0), text("!")))])],
+        &[],
+    );
     let model = merge_all(&[whole, wins]);
     let expect = vec![
         item(text("a\u{fffd}")),

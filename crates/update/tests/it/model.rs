@@ -96,7 +96,10 @@ pub(crate) fn block(client: u64, first: u32, bodies: Vec<Body>) -> (u64, Vec<Str
 pub(crate) fn update(blocks: Vec<(u64, Vec<Struct>)>, deletes: &[(u64, &[(u32, u32)])]) -> Vec<u8> {
     encode(&Model {
         blocks,
-        deletes: deletes.iter().map(|(client, ranges)| (*client, ranges.to_vec())).collect(),
+        deletes: deletes
+            .iter()
+            .map(|(client, ranges)| (*client, ranges.to_vec()))
+            .collect(),
     })
 }
 
@@ -498,9 +501,17 @@ impl Lazy<'_, i64> {
     fn next(&mut self) -> u32 {
         if self.left == 0 {
             let (value, negative) = self.bytes.int();
-            let encoded = if negative { -(value as i64) } else { value as i64 };
+            let encoded = if negative {
+                -(value as i64)
+            } else {
+                value as i64
+            };
             self.step = encoded >> 1;
-            self.left = if encoded & 1 == 1 { self.bytes.uint() + 2 } else { 1 };
+            self.left = if encoded & 1 == 1 {
+                self.bytes.uint() + 2
+            } else {
+                1
+            };
         }
         self.left -= 1;
         self.last += self.step;
@@ -512,7 +523,11 @@ impl Lazy<'_, u8> {
     fn next(&mut self) -> u8 {
         if self.left == 0 {
             self.last = self.bytes.byte();
-            self.left = if self.bytes.0.is_empty() { u64::MAX } else { self.bytes.uint() + 1 };
+            self.left = if self.bytes.0.is_empty() {
+                u64::MAX
+            } else {
+                self.bytes.uint() + 1
+            };
         }
         self.left -= 1;
         self.last
@@ -548,7 +563,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Model {
     let mut rights = lazy::<i64>(header.var_bytes());
     let mut infos = lazy::<u8>(header.var_bytes());
     let mut strings = Bytes(header.var_bytes());
-    let units: Vec<u16> = std::str::from_utf8(strings.var_bytes()).unwrap().encode_utf16().collect();
+    let units: Vec<u16> = std::str::from_utf8(strings.var_bytes())
+        .unwrap()
+        .encode_utf16()
+        .collect();
     let mut unit_lengths = lazy::<u64>(strings.0);
     let mut parents = lazy::<u8>(header.var_bytes());
     let mut types = lazy::<u64>(header.var_bytes());
@@ -596,14 +614,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Model {
                         6 => Content::Format(keys.next(&mut read_units), rest.value()),
                         7 => {
                             let type_ref = types.next();
-                            let name = matches!(type_ref, 3 | 5).then(|| keys.next(&mut read_units));
+                            let name =
+                                matches!(type_ref, 3 | 5).then(|| keys.next(&mut read_units));
                             Content::Type(type_ref, name)
                         }
                         8 => Content::Any((0..lens.next()).map(|_| rest.value()).collect()),
                         9 => Content::Document(text(read_units()), rest.value()),
                         other => panic!("content kind {other}"),
                     };
-                    Body::Item(Item { origin, right, parent, sub, content })
+                    Body::Item(Item {
+                        origin,
+                        right,
+                        parent,
+                        sub,
+                        content,
+                    })
                 }
             };
             let next = Struct { clock, body };

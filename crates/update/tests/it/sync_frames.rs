@@ -148,7 +148,10 @@ fn pending(case: &Value) {
         }
         assert_eq!(room.known, expect);
         assert!(room.pending.is_empty());
-        assert_eq!(elements(&room.everything()).len(), elements(&bytes_of(&case["expect"]["stateV2"])).len());
+        assert_eq!(
+            elements(&room.everything()).len(),
+            elements(&bytes_of(&case["expect"]["stateV2"])).len()
+        );
     }
 }
 

@@ -164,3 +164,27 @@ fn whoever_waits_when_the_thread_ends_is_answered() {
     let refused = writer.shared.queue.push(late).unwrap_err();
     assert_eq!(&*refused.1, "the log has stopped");
 }
+
+#[test]
+fn a_disk_that_turns_read_only_refuses_appends_and_still_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(&directory);
+    assert_eq!(write(&mut writer, vec![request("a", 1, 1)]), [Ok(Seq(1))]);
+    writer
+        .connection
+        .execute_batch("PRAGMA query_only = ON")
+        .unwrap();
+    write(&mut writer, vec![request("a", 1, 2)])[0]
+        .clone()
+        .unwrap_err();
+    write(&mut writer, vec![request("a", 2, 2)])[0]
+        .clone()
+        .unwrap_err();
+    assert_eq!(last_entry(&writer, "a"), Some(1));
+    writer
+        .connection
+        .execute_batch("PRAGMA query_only = OFF")
+        .unwrap();
+    assert_eq!(write(&mut writer, vec![request("a", 3, 2)]), [Ok(Seq(2))]);
+    assert_eq!(last_entry(&writer, "a"), Some(2));
+}
