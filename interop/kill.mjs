@@ -185,7 +185,9 @@ export function verdict(rows) {
     ...(withFlight * 2 < rows.length ? [`only ${withFlight} of ${rows.length} rounds had appends in flight`] : []),
     ...(rate < LEAST_RATE ? [`only ${rate} updates a second`] : []),
   ];
-  const summary = `${rows.length} rounds, ${sent} updates at ${rate}/s, ${withFlight} with appends in flight, ${lost.length} with losses`;
+  const summary =
+    `${rows.length} rounds, ${sent} updates at ${rate}/s, ` +
+    `${withFlight} with appends in flight, ${lost.length} with losses`;
   return { problems, summary };
 }
 

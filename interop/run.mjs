@@ -1,6 +1,6 @@
 /**
- * `npm test`: the whole suite against one binary (`EPICENTER_BIN`, else the release build). What is missing is named with the
- * command that makes it. Arguments narrow the run to files whose name contains one of them: `npm test -- rooms tokens`.
+ * `npm test`: the whole suite against one binary (`EPICENTER_BIN`, else the release build). What is missing is named with
+ * the command that makes it. Arguments narrow the run to files whose name contains one of them: `npm test -- rooms tokens`.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';

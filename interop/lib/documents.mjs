@@ -36,7 +36,7 @@ export function clocksOfStateVector(stateVector) {
 }
 
 /** Deleted clock ranges of every client (tombstones and collected structs alike), sorted and joined. */
-export function deletionsOf(doc) {
+function deletionsOf(doc) {
   const deletions = {};
   for (const [client, ranges] of Y.snapshot(doc).ds.clients) {
     const joined = [];

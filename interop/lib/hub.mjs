@@ -14,7 +14,7 @@ import { Watch } from './waiting.mjs';
 
 export const BINARY =
   process.env.EPICENTER_BIN ?? fileURLToPath(new URL('../../target/release/epicenter', import.meta.url));
-export const PUBLIC_ORIGIN = 'https://hub.example';
+const PUBLIC_ORIGIN = 'https://hub.example';
 
 const PASSWORD = 'correct horse battery staple 9177';
 const START_DEADLINE_MS = 30_000;

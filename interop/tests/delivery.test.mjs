@@ -14,6 +14,7 @@ import {
 import { STEP2, UPDATE } from '../lib/frames.mjs';
 import { assertHttpAgrees, push, readRoom } from '../lib/http.mjs';
 import { hubWithUser } from '../lib/hub.mjs';
+import { RawUpgrade } from '../lib/raw-upgrade.mjs';
 import { Rng } from '../lib/rng.mjs';
 import { RoomClient, converged } from '../lib/room-client.mjs';
 import { RoomSocket } from '../lib/socket.mjs';
@@ -163,6 +164,32 @@ test('a 4 MiB update is stored, sent on and given back', async () => {
     updateOf(doc, () => doc.getText('body').insert(0, text)),
   );
   assert.equal((await readRoom(user, 'large-text')).getText('body').toString(), text);
+});
+
+test('a client that does not read is closed as a slow consumer, the others go on, and it catches up later', async () => {
+  const room = 'slow';
+  const slow = await RawUpgrade.open(hub, `${user.roomPath(room)}?deviceId=slow`, {
+    'Sec-WebSocket-Protocol': `epicenter, bearer.${user.token}`,
+  });
+  await slow.watch.until('step1 and presence', () => slow.frames.length >= 2);
+  const reader = await RoomClient.connect(user, room, { device: 'reader' });
+  assert.deepEqual(reader.devices, ['slow']);
+  slow.socket.pause();
+
+  // More than its queue of 8 MiB and all that the kernel takes on the way.
+  const writer = await RoomClient.connect(user, room, { device: 'writer' });
+  for (let index = 0; index < 24; index += 1) {
+    writer.doc.getArray('list').push([new Uint8Array(2 * 1024 * 1024).fill(index)]);
+    await writer.flush();
+  }
+  await converged(writer, reader);
+  await reader.until('the slow device to leave the list', () => !reader.devices.includes('slow'));
+  slow.socket.resume();
+  const { code, reason } = await slow.closing();
+  assert.equal(code, 1013);
+  assert.match(reason, /slow-consumer/);
+  const late = await RoomClient.connect(user, room, { device: 'slow' });
+  await converged(late, writer);
 });
 
 test('100,000 small updates through one socket', async (t) => {

@@ -37,7 +37,8 @@ function batches() {
   return ['SIGKILL', 'SIGTERM'].flatMap((signal, parity) => {
     const chosen = seeds.filter((seed) => seed % 2 === parity);
     const count = Math.ceil(chosen.length / BATCH);
-    return Array.from({ length: count }, (_, index) => ({ signal, seeds: chosen.slice(index * BATCH, (index + 1) * BATCH) }));
+    const batch = (index) => chosen.slice(index * BATCH, (index + 1) * BATCH);
+    return Array.from({ length: count }, (_, index) => ({ signal, seeds: batch(index) }));
   });
 }
 

@@ -31,8 +31,8 @@ function decodingFault(update) {
 }
 
 /**
- * What may become of an update: `stored`, `refused` (close 1007, HTTP 422) or `dropped` (HTTP 400). What stock Yjs decodes is
- * never dropped, since that would cut its sender off in silence; what it cannot decode is dropped, except for kinds of
+ * What may become of an update: `stored`, `refused` (close 1007, HTTP 422) or `dropped` (HTTP 400). What stock Yjs decodes
+ * is never dropped, since that would cut its sender off in silence; what it cannot decode is dropped, except for kinds of
  * content that it has no reader for (a newer Yjs may) and values nested deeper than its stack.
  */
 function allowedOutcomes({ id, hex }) {

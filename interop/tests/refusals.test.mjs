@@ -34,6 +34,9 @@ async function refusal(path, headers) {
 const snakeCase = (name) => name.replace(/(?<=[a-z])[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
 const offering = (...protocols) => ({ 'Sec-WebSocket-Protocol': protocols.join(', ') });
 const device = '?deviceId=laptop';
+/** A good upgrade whose frames are then written by hand. */
+const joinByHand = (room) =>
+  RawUpgrade.open(hub, user.roomPath(room) + device, offering('epicenter', `bearer.${user.token}`));
 
 describe('refused upgrades complete the handshake, echo epicenter and close with a reason', () => {
   const bearer = () => `bearer.${user.token}`;
@@ -48,7 +51,12 @@ describe('refused upgrades complete the handshake, echo epicenter and close with
       4401,
       'InvalidToken',
     ],
-    'the token in the query': [() => `${good()}&access_token=${user.token}`, () => offering('epicenter'), 4401, 'InvalidToken'],
+    'the token in the query': [
+      () => `${good()}&access_token=${user.token}`,
+      () => offering('epicenter'),
+      4401,
+      'InvalidToken',
+    ],
     'another scheme': [
       () => good(),
       () => ({ ...offering('epicenter'), Authorization: `Basic ${user.token}` }),
@@ -299,7 +307,7 @@ describe('frames over the limit', () => {
   });
 
   test('fragments are added up', async () => {
-    const raw = await RawUpgrade.open(hub, user.roomPath('fragments') + device, offering('epicenter', `bearer.${user.token}`));
+    const raw = await joinByHand('fragments');
     const half = Buffer.alloc(3 * 1024 * 1024, 1);
     raw.send(clientFrame(BINARY, half, { final: false }));
     raw.send(clientFrame(0, half));
@@ -308,7 +316,7 @@ describe('frames over the limit', () => {
   });
 
   test('a length that nobody could send is refused before it is believed', async () => {
-    const raw = await RawUpgrade.open(hub, user.roomPath('announced') + device, offering('epicenter', `bearer.${user.token}`));
+    const raw = await joinByHand('announced');
     raw.send(clientFrame(BINARY, Buffer.alloc(10), { announced: 2 ** 40 }));
     assert.equal((await raw.closing()).code, 1009);
     raw.end();
@@ -337,7 +345,7 @@ describe('broken frames', () => {
   });
 
   test('an unmasked frame is a protocol error of WebSocket', async () => {
-    const raw = await RawUpgrade.open(hub, user.roomPath('unmasked') + device, offering('epicenter', `bearer.${user.token}`));
+    const raw = await joinByHand('unmasked');
     raw.send(Buffer.from([0x82, 0x03, 0x00, 0x01, 0x00]));
     const { code } = await raw.closing();
     assert.ok([1002, 4400].includes(code), `${code}`);
@@ -427,7 +435,7 @@ describe('keeping alive and parting', () => {
     assert.ok([1000, 1005].includes(code), `${code}`);
     assert.ok(Date.now() - started < 5_000);
 
-    const raw = await RawUpgrade.open(hub, user.roomPath('bare close') + device, offering('epicenter', `bearer.${user.token}`));
+    const raw = await joinByHand('bare close');
     raw.send(clientFrame(8, Buffer.alloc(0)));
     await raw.closing();
     await raw.watch.until('the end of the connection', () => raw.ended);

@@ -137,7 +137,8 @@ test('the list comes in pages of 500, each room once', async () => {
 
 describe('room ids', () => {
   const { doc, update } = oneItem();
-  const legal = ['a/b', '...', 'a%2Fb', 'ünï/✎ 👋🏽', 'a b+c', '?#&=', "'; drop table rooms; --", 'x'.repeat(256), '~'];
+  const odd = ['a/b', '...', 'a%2Fb', 'ünï/✎ 👋🏽', 'a b+c', '?#&=', "'; drop table rooms; --", '~'];
+  const legal = [...odd, 'x'.repeat(256), '✎'.repeat(85)];
   for (const room of legal) {
     test(`legal: ${room.slice(0, 30)}`, async () => {
       const socket = await RoomSocket.open(user, room);

@@ -94,7 +94,8 @@ test('a token ends when it says, for requests and upgrades; an open socket goes 
 
 describe('forged tokens are refused everywhere', () => {
   const published = jwks.keys[0];
-  const point = Buffer.concat([Buffer.from([4]), Buffer.from(published.x, 'base64url'), Buffer.from(published.y, 'base64url')]);
+  const coordinates = [published.x, published.y].map((part) => Buffer.from(part, 'base64url'));
+  const point = Buffer.concat([Buffer.from([4]), ...coordinates]);
   const asPem = createPublicKey({ key: published, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
   const asDer = createPublicKey({ key: published, format: 'jwk' }).export({ type: 'spki', format: 'der' });
   const hs256 = (secret, head = {}) => {

@@ -278,3 +278,13 @@ describe('sync bodies that are refused change nothing', () => {
     });
   }
 });
+
+test('every kind of case is known', () => {
+  const known = ['doc', 'delete-only', 'concurrent', 'pending', 'http-sync', 'frame', 'frame-error', 'http-error'];
+  const readByLib0 = ['varuint', 'varuint-error'];
+  const kinds = new Set(loadVectors('sync-frames.json').cases.map(({ kind }) => kind));
+  assert.deepEqual(
+    [...kinds].filter((kind) => ![...known, ...readByLib0].includes(kind)),
+    [],
+  );
+});

@@ -9,6 +9,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync, existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
 import * as Y from 'yjs'
 
@@ -18,7 +19,7 @@ const { values: options } = parseArgs({
     seeds: { type: 'string', default: '1000' },
     first: { type: 'string', default: '1' },
     mutations: { type: 'string', default: '20' },
-    vectors: { type: 'string' }
+    vectors: { type: 'string', default: fileURLToPath(new URL('../../vectors', import.meta.url)) }
   }
 })
 if (!options.algebra) throw new Error('--algebra PATH is required: the built example `algebra`')

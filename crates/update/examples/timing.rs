@@ -32,11 +32,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     let limits = Limits::default();
     let one = edit(100);
-    let each = best(|| {
-        validate(black_box(&one), &limits)?;
-        Ok(())
-    })?;
-    writeln!(out, "validate {} bytes: {each} ns", one.len())?;
+    for bytes in [&one[..], &MAP_ENTRIES] {
+        let each = best(|| {
+            validate(black_box(bytes), &limits)?;
+            Ok(())
+        })?;
+        writeln!(out, "validate {} bytes: {each} ns", bytes.len())?;
+    }
 
     let mut known = StateVector::default();
     known.advance(7, 100);
@@ -80,6 +82,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     Ok(())
 }
+
+/// Two entries of a map, a string and a number, as Yjs writes them in one transaction.
+const MAP_ENTRIES: [u8; 47] = *b"\x00\x00\x01\x01\x00\x00\x01\x28\x13\x0emetatitlemetan\
+\x04\x05\x04\x01\x01\x01\x00\x02\x41\x00\x01\x02\x00\x77\x05Hello\x7d\x2a\x00";
 
 /// Nanoseconds for one call in the best of many rounds: others may use the machine too.
 fn best(

@@ -10,7 +10,7 @@ use crate::lib0::{ReadError, Reader, write_var_int, write_var_uint};
 const LEFT_OVER: &str = "a column with more values than the structs need";
 
 /// Unsigned integers, equal neighbours as one run (lib0 `UintOptRle`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UintReader<'a> {
     bytes: Reader<'a>,
     value: u64,
@@ -54,7 +54,7 @@ impl<'a> UintReader<'a> {
 }
 
 /// Integers with equal differences as one run (lib0 `IntDiffOptRle`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DiffReader<'a> {
     bytes: Reader<'a>,
     value: i64,
@@ -113,7 +113,7 @@ impl<'a> DiffReader<'a> {
 }
 
 /// Bytes, equal neighbours as one run; the last run names no length (lib0 `Rle`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ByteReader<'a> {
     bytes: Reader<'a>,
     value: u8,

@@ -4,6 +4,12 @@
 //! bytes read the same structs without looking at values again. A cursor is `Copy`, so that keeping
 //! one is a checkpoint.
 
+mod context;
+
+pub(crate) use context::{Context, Depth, Keys, checked_client, checked_clock};
+
+use context::CLOCK_RANGE;
+
 use crate::any::{self, Check};
 use crate::column::{ByteReader, DiffReader, UintReader};
 use crate::error::UpdateError;
@@ -11,7 +17,7 @@ use crate::json::{self, JsonFault};
 use crate::lib0::Reader;
 use crate::structs::{Body, Content, Id, Item, JsonTexts, Parent, Struct};
 use crate::text::{Text, TextReader};
-use crate::{ClientId, Clock, MAX_CLIENT, MAX_CLOCK};
+use crate::{ClientId, Clock, MAX_CLOCK};
 
 /// The bits of an info byte.
 const KIND: u8 = 0b0001_1111;
@@ -27,108 +33,6 @@ const XML_ELEMENT: u64 = 3;
 const XML_HOOK: u64 = 5;
 const LARGEST_TYPE: u64 = 6;
 
-/// The run-length columns in wire order; the string column stands between `Info` and `ParentInfo`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Columns<'a> {
-    pub(crate) key_clock: Reader<'a>,
-    pub(crate) client: Reader<'a>,
-    pub(crate) left_clock: Reader<'a>,
-    pub(crate) right_clock: Reader<'a>,
-    pub(crate) info: Reader<'a>,
-    pub(crate) text: &'a str,
-    pub(crate) text_lengths: Reader<'a>,
-    pub(crate) parent_info: Reader<'a>,
-    pub(crate) type_ref: Reader<'a>,
-    pub(crate) len: Reader<'a>,
-    pub(crate) rest: Reader<'a>,
-    /// The feature flags, which no encoder sets so far, are not zero.
-    pub(crate) has_flags: bool,
-}
-
-/// How much a walk looks at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Depth {
-    /// Everything, values nested at most this deep.
-    Full { max_nesting: u32 },
-    /// Bytes that were checked before.
-    Checked,
-}
-
-/// What a walk carries beside its position.
-#[derive(Debug)]
-pub(crate) struct Context<'k, 'a> {
-    pub(crate) depth: Depth,
-    pub(crate) keys: Keys<'k, 'a>,
-    /// The first rule that the update breaks although Yjs reads it.
-    ///
-    /// Reading goes on behind it as Yjs would: a later fault that Yjs stumbles over makes the update
-    /// malformed, which a room treats differently.
-    pub(crate) refusal: Option<UpdateError>,
-}
-
-impl Context<'_, '_> {
-    pub(crate) fn refuse(&mut self, offset: usize, limit: &'static str) {
-        self.refusal
-            .get_or_insert(UpdateError::refused(offset, limit));
-    }
-
-    /// A client id, or zero in place of one that is refused.
-    pub(crate) fn client(&mut self, client: u64, at: usize) -> ClientId {
-        if (1..=MAX_CLIENT).contains(&client) {
-            return client;
-        }
-        self.refuse(at, CLIENT_RANGE);
-        0
-    }
-
-    /// A clock, or the largest number in place of one that is refused.
-    pub(crate) fn clock(&mut self, clock: u64, at: usize) -> Clock {
-        match checked_clock(clock, at) {
-            Ok(clock) => clock,
-            Err(refusal) => {
-                self.refusal.get_or_insert(refusal);
-                Clock::MAX
-            }
-        }
-    }
-
-    /// A length; refused are zero and what [`Context::clock`] refuses.
-    pub(crate) fn len(&mut self, len: u64, at: usize) -> Clock {
-        if len == 0 {
-            self.refuse(at, "a length of zero");
-        }
-        self.clock(len, at)
-    }
-
-    /// An id that `own` refers to: never `own` itself or a later element of the same client, which
-    /// Yjs could not find when it integrates the struct.
-    fn id(&mut self, client: ClientId, clock: i64, own: Id, at: usize) -> Id {
-        let clock = self.clock(u64::try_from(clock).unwrap_or(u64::MAX), at);
-        if client == own.client && clock >= own.clock {
-            self.refuse(at, "a struct that refers to itself or its successors");
-        } else if clock >= MAX_CLOCK {
-            // A struct ends at most at the largest clock, so its last element is below.
-            self.refuse(at, CLOCK_RANGE);
-        }
-        Id { client, clock }
-    }
-}
-
-/// The keys read so far, for keys that are named by number.
-#[derive(Debug)]
-pub(crate) enum Keys<'k, 'a> {
-    /// Nothing is kept; stops at the first key that is named by number and says so.
-    Untracked { stopped: &'k mut bool },
-    /// The first walk over an update that names keys by number.
-    Record {
-        table: &'k mut Vec<Text<'a>>,
-        /// How many more bytes of keys may be repeated, and how many more keys kept.
-        repeatable: &'k mut usize,
-    },
-    /// The complete table, filled by an earlier walk.
-    Table(&'k [Text<'a>]),
-}
-
 /// What precedes the structs of one client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockHead {
@@ -137,8 +41,17 @@ pub(crate) struct BlockHead {
     pub(crate) structs: u64,
 }
 
+/// What the head of an update tells.
+#[derive(Debug)]
+pub(crate) struct Opened<'a> {
+    pub(crate) cursor: Cursor<'a>,
+    pub(crate) text: &'a str,
+    /// The feature flags, which no encoder sets so far, are not zero.
+    pub(crate) has_flags: bool,
+}
+
 /// A position in an update.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor<'a> {
     key_clock: DiffReader<'a>,
     client: UintReader<'a>,
@@ -155,21 +68,52 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(columns: &Columns<'a>) -> Self {
-        Cursor {
-            key_clock: DiffReader::new(columns.key_clock),
-            client: UintReader::new(columns.client),
-            left_clock: DiffReader::new(columns.left_clock),
-            right_clock: DiffReader::new(columns.right_clock),
-            info: ByteReader::new(columns.info),
-            text: TextReader::new(columns.text),
-            text_lengths: UintReader::new(columns.text_lengths),
-            parent_info: ByteReader::new(columns.parent_info),
-            type_ref: UintReader::new(columns.type_ref),
-            len: UintReader::new(columns.len),
-            rest: columns.rest,
+    /// The position before the first block, after the number of clients was left to be read.
+    ///
+    /// `checked_text` is the text of the string column if it was checked before.
+    #[inline]
+    pub(crate) fn open(
+        bytes: &'a [u8],
+        checked_text: Option<&'a str>,
+    ) -> Result<Opened<'a>, UpdateError> {
+        let mut all = Reader::new(bytes);
+        let has_flags = all.read_var_uint()? != 0;
+        let key_clock = DiffReader::new(all.read_column()?);
+        let client = UintReader::new(all.read_column()?);
+        let left_clock = DiffReader::new(all.read_column()?);
+        let right_clock = DiffReader::new(all.read_column()?);
+        let info = ByteReader::new(all.read_column()?);
+        let mut strings = all.read_column()?;
+        let text = strings.read_var_bytes()?;
+        let text = match checked_text {
+            Some(text) => text,
+            None => std::str::from_utf8(text).map_err(|error| {
+                let start = strings.position().saturating_sub(text.len());
+                UpdateError::malformed(
+                    start.saturating_add(error.valid_up_to()),
+                    "a string column that is not UTF-8",
+                )
+            })?,
+        };
+        let cursor = Cursor {
+            key_clock,
+            client,
+            left_clock,
+            right_clock,
+            info,
+            text: TextReader::new(text),
+            text_lengths: UintReader::new(strings),
+            parent_info: ByteReader::new(all.read_column()?),
+            type_ref: UintReader::new(all.read_column()?),
+            len: UintReader::new(all.read_column()?),
+            rest: all,
             keys: 0,
-        }
+        };
+        Ok(Opened {
+            cursor,
+            text,
+            has_flags,
+        })
     }
 
     /// The part that has no column of its own.
@@ -200,6 +144,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    #[inline]
     pub(crate) fn read_struct(
         &mut self,
         client: ClientId,
@@ -239,6 +184,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    #[inline]
     fn read_item(
         &mut self,
         own: Id,
@@ -279,6 +225,7 @@ impl<'a> Cursor<'a> {
         Ok((item, len))
     }
 
+    #[inline]
     fn read_content(
         &mut self,
         kind: u8,
@@ -372,6 +319,7 @@ impl<'a> Cursor<'a> {
         Ok(self.rest.since(start))
     }
 
+    #[inline]
     fn read_client(&mut self, context: &mut Context<'_, 'a>) -> Result<ClientId, UpdateError> {
         let at = self.client.position();
         match self.client.read()? {
@@ -384,6 +332,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads an origin or a parent.
+    #[inline]
     fn read_left_id(&mut self, own: Id, context: &mut Context<'_, 'a>) -> Result<Id, UpdateError> {
         let client = self.read_client(context)?;
         let at = self.left_clock.position();
@@ -398,6 +347,7 @@ impl<'a> Cursor<'a> {
         Ok(context.id(client, clock, own, at))
     }
 
+    #[inline]
     fn read_len(&mut self, context: &mut Context<'_, 'a>) -> Result<Clock, UpdateError> {
         let at = self.len.position();
         match self.len.read()? {
@@ -409,6 +359,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     fn read_text(&mut self, context: &mut Context<'_, 'a>) -> Result<Text<'a>, UpdateError> {
         let at = self.text_lengths.position();
         let units = self.text_lengths.read()?.unwrap_or_else(|| {
@@ -426,7 +377,7 @@ impl<'a> Cursor<'a> {
         let number = read_clock(&mut self.key_clock, context)?;
         if number < i64::from(self.keys) {
             return match u32::try_from(number) {
-                Ok(number) => repeated_key(number, &mut context.keys, at),
+                Ok(number) => context.keys.repeated(number, at),
                 Err(_) => {
                     context.refuse(at, "a negative key number");
                     Ok(Text::default())
@@ -435,12 +386,7 @@ impl<'a> Cursor<'a> {
         }
         let key = self.read_text(context)?;
         self.keys = self.keys.saturating_add(1);
-        if let Keys::Record { table, repeatable } = &mut context.keys {
-            **repeatable = repeatable
-                .checked_sub(1)
-                .ok_or(UpdateError::refused(at, REPEATED_KEYS))?;
-            table.push(key);
-        }
+        context.keys.record(key, at)?;
         Ok(key)
     }
 
@@ -466,6 +412,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
+#[inline]
 fn read_clock<'a>(
     column: &mut DiffReader<'a>,
     context: &mut Context<'_, 'a>,
@@ -478,31 +425,6 @@ fn read_clock<'a>(
 }
 
 const PAST_END: &str = "a column with fewer values than the structs need";
-const CLIENT_RANGE: &str = "a client id outside 1 to 2^53-1";
-const REPEATED_KEYS: &str = "keys repeated by number too often";
-const CLOCK_RANGE: &str = "a clock or length outside 31 bits";
-
-fn repeated_key<'a>(
-    number: u32,
-    keys: &mut Keys<'_, 'a>,
-    at: usize,
-) -> Result<Text<'a>, UpdateError> {
-    let refused = UpdateError::refused(at, REPEATED_KEYS);
-    match keys {
-        Keys::Untracked { stopped } => {
-            **stopped = true;
-            Err(refused)
-        }
-        Keys::Record { table, repeatable } => {
-            let key = *table.get(number as usize).ok_or(refused.clone())?;
-            **repeatable = repeatable
-                .checked_sub(key.byte_len().saturating_add(1))
-                .ok_or(refused)?;
-            Ok(key)
-        }
-        Keys::Table(table) => table.get(number as usize).copied().ok_or(refused),
-    }
-}
 
 fn check_json(text: &Text<'_>, max_nesting: u32, at: usize) -> Result<(), UpdateError> {
     const NOT_JSON: &str = "a text that is not JSON";
@@ -517,19 +439,4 @@ fn check_json(text: &Text<'_>, max_nesting: u32, at: usize) -> Result<(), Update
         JsonFault::Syntax => UpdateError::malformed(at, NOT_JSON),
         JsonFault::TooDeep => UpdateError::refused(at, "JSON nested too deeply"),
     })
-}
-
-pub(crate) fn checked_client(client: u64, at: usize) -> Result<ClientId, UpdateError> {
-    if (1..=MAX_CLIENT).contains(&client) {
-        Ok(client)
-    } else {
-        Err(UpdateError::refused(at, CLIENT_RANGE))
-    }
-}
-
-pub(crate) fn checked_clock(clock: u64, at: usize) -> Result<Clock, UpdateError> {
-    match Clock::try_from(clock) {
-        Ok(clock) if clock <= MAX_CLOCK => Ok(clock),
-        _ => Err(UpdateError::refused(at, CLOCK_RANGE)),
-    }
 }

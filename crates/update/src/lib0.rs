@@ -35,7 +35,7 @@ pub enum ReadError {
 }
 
 /// Reads values from the front of a byte slice.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -47,12 +47,21 @@ impl<'a> Reader<'a> {
         Reader { bytes, position: 0 }
     }
 
-    /// A reader of `bytes[start..end]` whose positions count from the start of `bytes`.
-    pub(crate) fn within(bytes: &'a [u8], start: usize, end: usize) -> Self {
-        Reader {
-            bytes: bytes.get(..end).unwrap_or(bytes),
+    /// A reader that stands at `position`.
+    pub(crate) fn at(bytes: &'a [u8], position: usize) -> Self {
+        Reader { bytes, position }
+    }
+
+    /// Reads a length and goes behind as many bytes; they are left to the reader that is returned,
+    /// whose positions count from the start of the whole input.
+    pub(crate) fn read_column(&mut self) -> Result<Reader<'a>, ReadError> {
+        let length = self.read_var_uint()?;
+        let start = self.position;
+        self.read_bytes(length)?;
+        Ok(Reader {
+            bytes: self.bytes.get(..self.position).unwrap_or_default(),
             position: start,
-        }
+        })
     }
 
     /// How many bytes were read.

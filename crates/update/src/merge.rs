@@ -109,7 +109,7 @@ fn cluster_len(leaves: &[Leaf]) -> usize {
 
 /// Structs of one client in ascending order that do not overlap, gaps left out.
 enum Source<'u, 'a> {
-    Leaf(Walk<'u, 'a>),
+    Leaf(Box<Walk<'u, 'a>>),
     Pair(Box<Pair<'u, 'a>>),
 }
 
@@ -117,7 +117,7 @@ impl<'u, 'a> Source<'u, 'a> {
     /// A balanced tree; its depth is the logarithm of the number of leaves.
     fn build(leaves: &[Leaf], updates: &'u [Update<'a>]) -> Option<Self> {
         if let [leaf] = leaves {
-            return leaf.walk(updates).map(Source::Leaf);
+            return leaf.walk(updates).map(Box::new).map(Source::Leaf);
         }
         if leaves.is_empty() {
             return None;

@@ -140,7 +140,7 @@ fn split_units(text: &str, units: u32) -> (u32, &str, Option<(u16, u16)>) {
 }
 
 /// Reads texts one after the other from the string column.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TextReader<'a> {
     /// What is left of the column.
     rest: &'a str,

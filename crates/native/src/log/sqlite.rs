@@ -217,7 +217,8 @@ impl SqliteLog {
                         match kind {
                             Kind::Ready => stored.ready.push(bytes),
                             Kind::Pending => stored.pending.push(bytes),
-                            Kind::Created | Kind::Deleted | Kind::Recreated => {}
+                            Kind::Recreated => stored.recreated = true,
+                            Kind::Created | Kind::Deleted => {}
                         }
                     }
                     return Ok(stored);

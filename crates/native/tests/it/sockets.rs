@@ -182,6 +182,22 @@ async fn what_was_sent_just_before_a_close_is_not_lost() {
 }
 
 #[tokio::test]
+async fn a_recreated_room_is_empty_also_while_it_stays_in_memory() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let request = |method: &str| HttpRequest::new(method, ada.room_path("notes")).bearer(&ada.token);
+    let mut socket = hub.open(&ada, "notes", "phone").await;
+    socket.send_update(&Typist::new(5).types("before")).await;
+    socket.drain().await;
+    let before = request("GET").send(hub.address()).await;
+    assert_ne!(before.body, EMPTY_UPDATE);
+    assert_eq!(request("DELETE").send(hub.address()).await.status, 204);
+    assert_eq!(request("GET").send(hub.address()).await.status, 410);
+    assert_eq!(request("PUT").send(hub.address()).await.status, 201);
+    assert_eq!(request("GET").send(hub.address()).await.body, EMPTY_UPDATE);
+}
+
+#[tokio::test]
 async fn shutdown_closes_sockets_with_1001() {
     let hub = TestHub::start().await;
     let ada = hub.user("ada@example.test").await;

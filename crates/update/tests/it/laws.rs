@@ -209,8 +209,8 @@ fn some_clocks(world: &World, choices: &[u16]) -> StateVector {
         .zip(choices)
         .map(|(client, choice)| {
             let clock = u32::from(*choice) % (world.clock(*client) + 1);
-            let structs = world.structs.get(client).into_iter().flatten();
-            let holding = structs.filter(|next| next.clock <= clock).last();
+            let mut structs = world.structs.get(client).into_iter().flatten();
+            let holding = structs.rfind(|next| next.clock <= clock);
             (
                 *client,
                 holding.map_or(clock, |next| outside_pairs(next, clock)),
