@@ -99,8 +99,8 @@ function makeUpdates(rng) {
 }
 
 /**
- * Somebody who listens and carries updates: `heard` is what the hub has said, `sent` what this one sent on the open socket,
- * which never comes back to it.
+ * Somebody who listens and carries updates: `heard` is what the hub has said; `known` is that and, in the order of events,
+ * what this one sent on the open socket, which never comes back to it.
  */
 class Listener {
   constructor(history, answersStep1) {
@@ -114,7 +114,7 @@ class Listener {
   forget() {
     this.socket = null;
     this.inFlight = [];
-    this.sent = [];
+    this.known = [...this.heard];
   }
 
   stateVector() {
@@ -140,13 +140,18 @@ class Listener {
     // Later answers are barriers of the test: what a listener knows, it knows from joining and from live updates.
     if (subtype === STEP2 && this.joined) return;
     if (subtype === STEP2) this.joined = true;
-    this.heard.push(payload);
+    this.hear(payload);
+  }
+
+  hear(update) {
+    this.heard.push(update);
+    this.known.push(update);
   }
 
   send(subtype, index, update) {
     this.socket.send(subtype, update);
     this.inFlight.push(index);
-    this.sent.push(update);
+    this.known.push(update);
   }
 
   /** Waits until all that this socket sent is handled and durable; returns which updates that were. */
@@ -197,15 +202,15 @@ export class History {
       listener.forget();
     }
     const unacknowledged = this.updates.filter((_, index) => !this.acknowledged.has(index));
-    this.#assertModel([stored, ...unacknowledged], 'what was acknowledged survives the restart');
+    // Twice: parked structs that wait for each other across updates are not always retried by Yjs (the hub does).
+    const everything = [stored, ...unacknowledged];
+    this.#assertModel([...everything, ...everything], 'what was acknowledged survives the restart');
 
     for (const listener of this.listeners) await listener.open();
     const resent = this.before.filter((index) => !this.acknowledged.has(index));
     await this.#deliver([...this.rng.shuffled(resent), ...this.later], 0.1);
     await this.#flushAll();
-    for (const [index, { heard, sent }] of this.listeners.entries()) {
-      this.#assertModel([...heard, ...sent], `listener ${index}`);
-    }
+    for (const [index, { known }] of this.listeners.entries()) this.#assertModel(known, `listener ${index}`);
     this.#assertModel([await snapshot(this.user, this.room)], 'the snapshot');
     for (const { socket } of this.listeners) await socket.close(1000);
   }
@@ -234,7 +239,7 @@ export class History {
     const answer = await postSync(this.user, this.room, { stateVector, update });
     assert.ok([200, 204].includes(answer.status), `POST: ${answer.status} ${answer.text()}`);
     this.#acknowledge([index]);
-    if (answer.status === 200 && stateVector) listener.heard.push(new Uint8Array(answer.body));
+    if (answer.status === 200 && stateVector) listener.hear(new Uint8Array(answer.body));
   }
 
   #acknowledge(indexes) {

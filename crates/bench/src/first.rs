@@ -1,7 +1,7 @@
 //! The first benchmark: is the hub fast enough to build on, and where does it stand beside y-sweet?
 //!
 //! Each scenario runs against a freshly started server on an empty directory, one server after the other. The time of
-//! an fdatasync in the same folder is measured just before, because the hub answers to it and y-sweet, which shows an
+//! an fdatasync in the same folder is measured before and after, because the hub answers to it and y-sweet, which shows an
 //! update to others before it is on disk, does not.
 
 use std::env;
@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use crate::disk::DiskTimes;
+use crate::hub;
 use crate::idle::{self, Idle};
 use crate::load::{self, Load, Pace};
 use crate::server::Program;
 use crate::table::{Table, print, tell};
-use crate::{disk, hub};
 
 /// What to measure, and with what.
 #[derive(Debug, clap::Args)]
@@ -70,8 +71,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         let mut outcomes = Vec::new();
         for program in &programs {
             tell(&format!("{}: {} …", program.name(), describe(&load)));
-            let fdatasync =
-                disk::measure(directory.path()).context("the disk could not be measured")?;
+            let mut disk = DiskTimes::default();
+            disk.sample(directory.path())?;
             let server = program
                 .start(directory.path(), load.rooms, load.sockets())
                 .await?;
@@ -80,9 +81,11 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
                 .await
                 .with_context(|| format!("{} with {}", describe(&load), program.name()))?;
             server.end().await?;
+            disk.sample(directory.path())?;
             outcomes.push(LoadOutcome {
                 load: outcome,
-                fdatasync,
+                fdatasync_median: disk.percentile(50),
+                fdatasync_p99: disk.percentile(99),
             });
         }
         add_load(&mut table, &load, &outcomes);
@@ -185,7 +188,8 @@ fn describe(load: &Load) -> String {
 /// A load and the disk it met.
 struct LoadOutcome {
     load: load::Outcome,
-    fdatasync: Duration,
+    fdatasync_median: Duration,
+    fdatasync_p99: Duration,
 }
 
 fn add_load(table: &mut Table, load: &Load, outcomes: &[LoadOutcome]) {
@@ -219,11 +223,11 @@ fn add_load(table: &mut Table, load: &Load, outcomes: &[LoadOutcome]) {
     row("delivery p99, ms", 2, &|outcome| {
         milliseconds(outcome.load.p99)
     });
-    row("4 KiB and fdatasync just before, p50, ms", 2, &|outcome| {
-        milliseconds(outcome.fdatasync)
+    row("4 KiB and fdatasync on this disk, p50, ms", 2, &|outcome| {
+        milliseconds(outcome.fdatasync_median)
     });
-    row("delivery p50, in such fdatasyncs", 2, &|outcome| {
-        outcome.load.median.as_secs_f64() / outcome.fdatasync.as_secs_f64()
+    row("4 KiB and fdatasync on this disk, p99, ms", 2, &|outcome| {
+        milliseconds(outcome.fdatasync_p99)
     });
 }
 

@@ -1,8 +1,8 @@
-//! The load generator and the benchmarks of the hub.
+#![doc = include_str!("../README.md")]
 //!
-//! `first` measures the hub as it is shipped: a release binary of its own process on its own data directory, driven
-//! over loopback sockets by this process, beside y-sweet where that is installed. A benchmark ends by itself, and the
-//! servers it started end with it.
+//! ## Inside
+//!
+//! This process drives the servers from one thread; a benchmark ends by itself, and the servers it started end with it.
 
 mod disk;
 mod edits;

@@ -93,7 +93,7 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
-        // The numbers are those of the operations specification; the frame limit is what existing clients meet today.
+        // The numbers are those of `operations.md`; the frame limit is what existing clients meet today.
         Self {
             max_frame_bytes: 5 * MIB,
             max_outbound_bytes: 8 * MIB,

@@ -1,4 +1,6 @@
-//! The native host: the hub as one program with embedded SQLite.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Place in the flow
 //!
 //! Ring 2: the only place of the native program with sockets, files, drivers, clocks and environment. It builds the
 //! ports that `epicenter-server` asks for, carries out what `epicenter-room` decides, and owns every task and thread.
@@ -11,6 +13,7 @@ pub mod data_dir;
 mod hub;
 pub mod identity_store;
 pub mod keys;
+mod lingering_body;
 mod listener;
 pub mod log;
 pub mod password;

@@ -29,6 +29,7 @@ use tower::ServiceExt;
 
 use crate::admission::{Admission, Refused};
 use crate::config::LimitsConfig;
+use crate::lingering_body::LingeringBody;
 use crate::rooms::RoomRegistry;
 use crate::socket::outbox::CloseOrder;
 use crate::socket::{Joining, Socket};
@@ -166,7 +167,7 @@ impl Front {
             .headers()
             .get(SEC_WEBSOCKET_KEY)
             .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
-        let routed = self.router.clone().oneshot(request.map(Body::new));
+        let routed = self.router.clone().oneshot(request.map(|body| Body::new(LingeringBody::new(body))));
         let mut response = match timeout(REQUEST_TIMEOUT, routed).await {
             Ok(Ok(response)) => response,
             Err(_elapsed) => return (failed(ErrorName::Timeout), None),

@@ -19,7 +19,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -28,7 +28,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as WireMessage, Utf8Bytes};
 use crate::config::LimitsConfig;
 use crate::rooms::RoomRegistry;
 use crate::rooms::mailbox::{Input, Mailbox, RoomGone};
-use outbox::{CloseOrder, Next, Outbox};
+use outbox::{CloseOrder, Next, Outbox, Queued};
 
 /// After a close frame was sent: how long, and how much, is read and thrown away, so that a TCP reset does not eat the
 /// frame on its way (sync.md 2).
@@ -48,6 +48,8 @@ pub(crate) struct Socket {
     needs_flush: bool,
     /// Taken from the outbox and not yet acted on.
     close_order: Option<CloseOrder>,
+    /// Until when what was queued before a close may still be sent.
+    close_deadline: Option<Pin<Box<Sleep>>>,
     /// The code of the peer's close frame, once it has come.
     peer_code: Option<u16>,
 }
@@ -83,6 +85,7 @@ impl Socket {
             max_frame_bytes: limits.max_frame_bytes,
             needs_flush: false,
             close_order: None,
+            close_deadline: None,
             peer_code: None,
         }
     }
@@ -165,8 +168,11 @@ impl Socket {
             if let Poll::Ready(result) = delivery.as_mut().poll(context) {
                 return Poll::Ready(result);
             }
-            // A failed write shows again when the socket is read.
-            let _ = self.poll_write(context, outbox);
+            match self.poll_write(context, outbox) {
+                Poll::Ready(Event::Close(order)) => self.close_order = Some(order),
+                // A failed write shows again when the socket is read.
+                Poll::Ready(_) | Poll::Pending => {}
+            }
             Poll::Pending
         })
         .await
@@ -188,7 +194,7 @@ impl Socket {
             match Pin::new(&mut self.stream).poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_blocked(context, outbox),
             }
             match outbox.poll_next(context.waker()) {
                 Next::Message(message) => {
@@ -212,6 +218,21 @@ impl Socket {
             }
         }
         Poll::Pending
+    }
+
+    /// The peer does not read at the moment: a close must come through all the same.
+    fn poll_blocked(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
+        match outbox.poll_ordered_close(context.waker()) {
+            None => return Poll::Pending,
+            Some(Queued::Drop) => {}
+            Some(Queued::Send) => {
+                let deadline = self
+                    .close_deadline
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_WRITE)));
+                ready!(deadline.as_mut().poll(context));
+            }
+        }
+        Poll::Ready(outbox.take_close().map_or(Event::Ended, Event::Close))
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {

@@ -1,4 +1,4 @@
-//! What happens to every request, in the order of `http.md`.
+//! What happens to every request: steps 1 to 6 of `http.md`.
 //!
 //! From the outside in:
 //! 1. `request_id`: names the request, so that everything further in can be found again;

@@ -1,7 +1,8 @@
-//! What the tests of the hub share: a running hub, clients that speak its wire, a log that delays and fails at will,
-//! and small Yjs updates made by hand.
+#![doc = include_str!("../README.md")]
 //!
-//! Support only: no crate of the product depends on it. Its helpers panic when something is off, as tests do.
+//! ## Panics
+//!
+//! Helpers panic when something is off, as tests do.
 
 mod delaying_log;
 mod http;

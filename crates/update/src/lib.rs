@@ -1,4 +1,6 @@
-//! The Yjs update algebra: validate, summarise, merge and diff updates without a document.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Inside
 //!
 //! A relay never needs the document that an update belongs to. What a room does with Yjs data can be
 //! done on the updates themselves: check that one is well formed ([`validate`]), find out what it

@@ -133,7 +133,7 @@ fn versions_are_read_strictly() {
 
 #[test]
 fn the_reference_hub_derives_the_same_keys() {
-    // Pinned on the wire of the reference server (wire-today.md 6).
+    // Pinned on the wire of the reference server (`GET /api/session`).
     let root = RootKeyring::parse("1:dGVzdGtleXRlc3RrZXl0ZXN0a2V5dGVzdGtleXk=").unwrap();
     let check = |owner: &str, expect: &str| {
         let ring = root.owner_keyring(&OwnerId::parse(owner).unwrap());

@@ -95,11 +95,28 @@ impl Outbox {
         if let Some(order) = state.close.take() {
             return Next::Close(order);
         }
-        match &mut state.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
+        state.remember(waker);
         Next::Empty
+    }
+
+    /// Whether a close was ordered, and whether it must not wait for what is queued; remembers the waker when there is
+    /// none. For a socket that cannot be written to at the moment.
+    pub(crate) fn poll_ordered_close(&self, waker: &Waker) -> Option<Queued> {
+        let mut state = self.lock();
+        if state.close.is_some() {
+            let is_empty = state.queue.is_empty();
+            return Some(if is_empty { Queued::Drop } else { Queued::Send });
+        }
+        state.remember(waker);
+        None
+    }
+
+    /// Takes the close order; what is queued before it is given up.
+    pub(crate) fn take_close(&self) -> Option<CloseOrder> {
+        let mut state = self.lock();
+        state.queue = VecDeque::new();
+        state.bytes = 0;
+        state.close.take()
     }
 
     /// The socket is gone: frees what is queued and takes nothing more in.
@@ -117,8 +134,10 @@ impl Outbox {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Queued {
+/// What becomes of messages that were queued before a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// They are sent first, as far as the peer reads.
     Send,
     Drop,
 }
@@ -135,6 +154,13 @@ impl State {
         }
         self.close = Some(order);
         self.wake();
+    }
+
+    fn remember(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
     }
 
     fn wake(&mut self) {

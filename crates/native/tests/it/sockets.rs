@@ -115,7 +115,7 @@ async fn a_refused_upgrade_is_a_completed_handshake_with_a_readable_close() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
-    let hub = TestHub::start_with(|config| config.limits.max_outbound_bytes = 64 * 1024).await;
+    let hub = TestHub::start_with(|config| config.limits.max_outbound_bytes = 1024 * 1024).await;
     let ada = hub.user("ada@example.test").await;
     let mut slow = hub.open(&ada, "notes", "slow").await;
     slow.drain().await;
@@ -130,12 +130,37 @@ async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
         writer.send_update(&update).await;
         assert_eq!(reader.next_update().await, update);
     }
+    // It leaves although it never reads.
+    let mut observer = hub.open(&ada, "notes", "observer").await;
+    observer
+        .next_where(|received| match received {
+            Received::Json(json) if json["type"] == "presence" => {
+                let devices = json["devices"].as_array()?;
+                devices.iter().all(|device| device["deviceId"] != "slow").then_some(())
+            }
+            _ => None,
+        })
+        .await;
     let (code, reason) = slow.closed().await;
     // The close frame itself may not fit through to a peer that never reads; then the connection just ends.
     assert!(
         (code, reason.as_str()) == (1013, "slow-consumer") || code == 1006,
         "{code} {reason}"
     );
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_still_reads_its_answer() {
+    let hub = TestHub::start().await;
+    let ada = hub.user("ada@example.test").await;
+    let body = vec![0; 12 * 1024 * 1024];
+    for (token, status) in [("no-token", 413), (ada.token.as_str(), 413)] {
+        let request = HttpRequest::new("POST", ada.room_path("notes")).bearer(token);
+        assert_eq!(request.body(body.clone()).send(hub.address()).await.status, status);
+    }
+    let small_enough = vec![0; 4 * 1024 * 1024];
+    let request = HttpRequest::new("POST", ada.room_path("notes")).bearer("no-token");
+    assert_eq!(request.body(small_enough).send(hub.address()).await.status, 401);
 }
 
 #[tokio::test]

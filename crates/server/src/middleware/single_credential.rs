@@ -1,4 +1,4 @@
-//! A request carries one credential (`http.md`, middleware 4; `sync.md` 5).
+//! A request carries one credential (`http.md` 6; `sync.md` 5).
 //!
 //! On an upgrade a browser attaches its cookie whether it wants to or not: it is dropped here, so that nothing further in
 //! could take it for a credential.

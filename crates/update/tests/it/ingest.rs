@@ -244,3 +244,39 @@ fn many_stuck_clients_do_not_take_quadratic_time() {
         assert_eq!(run(&bytes, &[]).advanced.len(), 20_000);
     }
 }
+
+#[test]
+fn scratch_worst() {
+    let turns = |own: u64, other: u64, offset: u32, n: u32| -> Vec<Body> {
+        (0..n)
+            .map(|n| match (own, n) {
+                (2, 0) => Body::Item(root_item(Content::Deleted(1))),
+                _ => Body::Item(after((other, n - offset), Content::Deleted(1))),
+            })
+            .collect()
+    };
+    let bytes = update(
+        vec![block(5, 0, turns(5, 2, 0, 900_000)), block(2, 0, turns(2, 5, 1, 900_000))],
+        &[],
+    );
+    let start = std::time::Instant::now();
+    assert_eq!(run(&bytes, &[]).ready, Ready::Whole);
+    println!("two: {} bytes {:?}", bytes.len(), start.elapsed());
+    // pairs of short blocks
+    let mut blocks = Vec::new();
+    for pair in (1..25_000_u64).rev() {
+        let (a, b) = (pair * 2 + 1, pair * 2);
+        let side = |own: u64, other: u64, offset: u32| -> Vec<Body> {
+            (0..16)
+                .map(|n| if offset == 1 && n == 0 { Body::Gc(1) } else {
+                    Body::Item(after((other, n - offset), Content::Deleted(1))) })
+                .collect::<Vec<_>>()
+        };
+        blocks.push(block(a, 0, side(a, b, 0)));
+        blocks.push(block(b, 0, side(b, a, 1)));
+    }
+    let bytes = update(blocks, &[]);
+    let start = std::time::Instant::now();
+    assert_eq!(run(&bytes, &[]).ready, Ready::Whole);
+    println!("pairs: {} bytes {:?}", bytes.len(), start.elapsed());
+}

@@ -8,6 +8,7 @@ mod hostile;
 mod ingest;
 mod laws;
 mod lib0;
+mod memory;
 mod merge;
 mod model;
 mod parse;

@@ -1,0 +1,143 @@
+//! How much memory the operations take: none for the common case, a fixed multiple for the worst.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use epicenter_update::{Limits, Ready, Update, diff, ingest, merge, validate};
+
+use crate::model::{Body, Content, after, block, root_item, text, update};
+use crate::support::{bytes_of, clocks, vectors};
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(change: isize) {
+    // A thread that ends has no counters any more.
+    let _: Result<(), _> = HELD.try_with(|held| {
+        held.set(held.get() + change);
+        PEAK.with(|peak| peak.set(peak.get().max(held.get())));
+    });
+    if change > 0 {
+        let _: Result<(), _> = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // The old and the new block may both be held while the bytes are copied.
+        count(new_size as isize);
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Calls of the allocator and the most bytes held at once beyond those held before.
+fn measure<T>(work: impl FnOnce() -> T) -> (usize, usize, T) {
+    CALLS.set(0);
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = work();
+    let peak = usize::try_from(PEAK.get() - before).unwrap();
+    (CALLS.get(), peak, result)
+}
+
+#[test]
+fn checking_what_yjs_writes_allocates_nothing() {
+    let limits = Limits::default();
+    for case in vectors("sync-frames.json") {
+        if case["kind"] != "doc" {
+            continue;
+        }
+        let mut inputs = vec![bytes_of(&case["stateV2"])];
+        let updates = case["updates"].as_array().unwrap();
+        inputs.extend(updates.iter().map(|update| bytes_of(&update["updateV2"])));
+        for bytes in inputs {
+            let (calls, _, result) = measure(|| validate(&bytes, &limits));
+            assert_eq!((calls, result), (0, Ok(())));
+        }
+    }
+}
+
+#[test]
+fn a_typed_letter_costs_one_allocation_to_take_in() {
+    let typed = Body::Item(after((7, 99), text("x")));
+    let bytes = update(vec![block(7, 100, vec![typed])], &[]);
+    let known = clocks(&[(7, 100)]);
+    let (calls, _, result) =
+        measure(|| ingest(&Update::parse(&bytes, &Limits::default()).unwrap(), &known));
+    assert_eq!(result.ready, Ready::Whole);
+    // The entry of the advanced clock.
+    assert_eq!(calls, 1);
+}
+
+/// The worst that was found for any operation is some 150 times the input, for clients that hold
+/// one struct each and wait for each other.
+fn check_bounded(name: &str, bytes: &[u8]) {
+    let bound = bytes.len() * 200 + 100_000;
+    let (_, peak, checked) = measure(|| validate(bytes, &Limits::default()));
+    assert!(peak <= bound, "{name}: validate {peak} > {bound}");
+    if checked.is_err() {
+        return;
+    }
+    let (_, peak, ()) = measure(|| {
+        let update = Update::parse(bytes, &Limits::default()).unwrap();
+        for known in [clocks(&[]), update.state_vector()] {
+            drop(ingest(&update, &known));
+            drop(diff(&update, &known));
+        }
+        drop(update.summary());
+        drop(merge(&[update.clone(), update]));
+    });
+    assert!(peak <= bound, "{name}: {peak} > {bound}");
+}
+
+#[test]
+fn memory_is_a_multiple_of_the_input() {
+    for case in vectors("hostile-updates.json") {
+        if case["hex"].is_string() {
+            check_bounded(case["id"].as_str().unwrap(), &bytes_of(&case["hex"]));
+        }
+    }
+    // Structs that cost no bytes.
+    let free = update(vec![block(3, 0, vec![Body::Gc(1); 1_000_000])], &[]);
+    assert!(free.len() < 40);
+    check_bounded("collected structs", &free);
+    // A client for every few bytes, all waiting for the next one.
+    let waiting = (1..50_000_u64).rev().map(|client| {
+        let item = after((client + 1, 1), Content::Deleted(1));
+        block(client, 0, vec![Body::Item(item)])
+    });
+    check_bounded("stuck clients", &update(waiting.collect(), &[]));
+    // The same with enough structs before the one that waits to keep a place.
+    let waiting = (1..20_000_u64).rev().map(|client| {
+        let mut bodies = vec![Body::Gc(1); 17];
+        bodies.push(Body::Item(after((client + 1, 40), Content::Deleted(1))));
+        block(client, 0, bodies)
+    });
+    check_bounded("stuck clients with a place", &update(waiting.collect(), &[]));
+    // Keys and texts of no length.
+    let empty = Body::Item(root_item(Content::Format(String::new(), vec![126])));
+    check_bounded("empty keys", &update(vec![block(3, 0, vec![empty; 50_000])], &[]));
+}
