@@ -108,11 +108,11 @@ export function describe(doc, roots) {
     .filter(([, kind]) => kind === 'text')
     .map(([name]) => [name, deltaOf(doc, name)]);
   return {
-    content: contentOf(doc, roots),
-    deltas: Object.fromEntries(deltas),
+    waiting: isWaiting(doc),
     clocks: clocksOf(doc),
     deletions: deletionsOf(doc),
-    waiting: isWaiting(doc),
+    content: contentOf(doc, roots),
+    deltas: Object.fromEntries(deltas),
   };
 }
 

@@ -83,7 +83,7 @@ error_names! {
         "The room exists already. Use it, or delete it first.";
     /// The room was deleted and not restored or created anew.
     RoomDeleted = "RoomDeleted", "room_deleted", 410, 4410,
-        "The room was deleted. Restore it within 30 days of the deletion, or create it anew with PUT.";
+        "The room was deleted and stays so. Create it anew, empty, with PUT.";
     /// A sync body that is no state vector and update.
     MalformedSyncBody = "MalformedSyncBody", "malformed_sync_body", 400, 4400,
         "The sync body is malformed. Send a length-prefixed state vector, then a length-prefixed Yjs V2 update or a zero byte.";
@@ -104,10 +104,10 @@ error_names! {
         "The dispatch body is malformed. Send {\"to\": deviceId, \"action\": name, \"input\"?: any}, the name matching ^[a-z][a-z0-9_]{0,63}$.";
     /// Any other request that cannot be understood.
     InvalidRequest = "InvalidRequest", "invalid_request", 400, 4400,
-        "The request is not valid. Check its query and body against /openapi.json.";
+        "The request is not valid. Check its path, query and body.";
     /// No such route.
     NotFound = "NotFound", "not_found", 404, 4400,
-        "There is nothing here. Check the path against /openapi.json.";
+        "There is nothing at this path. Check it for a typing error.";
     /// The route exists, the method does not.
     MethodNotAllowed = "MethodNotAllowed", "method_not_allowed", 405, 4400,
         "The method is not allowed here. The Allow header lists those that are.";

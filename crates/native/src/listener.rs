@@ -12,7 +12,7 @@ use epicenter_api::{ApiError, ErrorName};
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_sync::CloseCode;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -243,5 +243,8 @@ fn failed(name: ErrorName) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if name == ErrorName::Timeout {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
     response
 }

@@ -42,7 +42,7 @@ A secret that is given this way is not copied into the data directory; one that 
 | Variable | Also read as | File instead | What it is |
 |---|---|---|---|
 | `ENCRYPTION_SECRETS` | | `ENCRYPTION_SECRETS_FILE` | The root secrets from which every owner's keys are derived, as `2:NEW,1:OLD`; the newest needs at least 32 bytes. Losing them loses the data they encrypt. |
-| `AUTH_SECRET` | `BETTER_AUTH_SECRET` | `AUTH_SECRET_FILE`, `BETTER_AUTH_SECRET_FILE` | Seals the private signing keys; at least 32 bytes, or several as `2:NEW,1:OLD`. Replacing it costs pending sign-ins and one token refresh, never data. |
+| `AUTH_SECRET` | `BETTER_AUTH_SECRET` | `AUTH_SECRET_FILE`, `BETTER_AUTH_SECRET_FILE` | Seals the private signing keys; at least 32 bytes, or several as `2:NEW,1:OLD`. Replacing it makes a new signing key and never costs data. |
 
 A secret and its file variable may not both be set.
 `openssl rand -base64 32` makes a good secret.

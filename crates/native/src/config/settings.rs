@@ -348,7 +348,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     in_file(
         "rooms.max_nesting",
         "How deeply a value may nest.",
-        |draft| Slot::SmallCount(&mut draft.host.rooms.limits.max_nesting, 1..=100_000),
+        |draft| Slot::SmallCount(&mut draft.host.rooms.limits.max_nesting, 1..=64),
     ),
     Setting {
         key: "log.level",

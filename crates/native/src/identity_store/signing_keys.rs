@@ -32,7 +32,7 @@ impl IdentityStore {
             if !stored.is_empty() {
                 tracing::warn!(
                     keys = stored.len(),
-                    "AUTH_SECRET opens none of the stored signing keys: making a new one, clients refresh their tokens once"
+                    "AUTH_SECRET opens none of the stored signing keys: making a new one, the old public keys stay"
                 );
             }
             let (key, pkcs8) = SigningKey::generate()?;

@@ -377,7 +377,7 @@ impl RoomTask {
             let outcome = match MergedState::load(shared.log.as_ref(), &name) {
                 Ok((merged, loaded)) => Outcome::Loaded(loaded, merged),
                 Err(error) => {
-                    tracing::error!(room.owner = %name.owner(), room.id = %name.room(), error = &error as &dyn std::error::Error, "a room cannot be read; run `epicenter doctor`");
+                    tracing::error!(room.owner = %name.owner(), room.id = %name.room(), error = &error as &dyn std::error::Error, "a room cannot be read; its sockets are closed and every next use tries again");
                     Outcome::LoadFailed
                 }
             };

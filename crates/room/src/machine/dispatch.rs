@@ -98,6 +98,11 @@ impl Dispatch {
             .map(|(_, flight)| *flight)
     }
 
+    /// HTTP callers have no connection to count by: all of a room's count as one.
+    fn made_over_http(&self) -> usize {
+        self.by_caller.range(Caller::Call(CallId(0))..).count()
+    }
+
     fn asked_of(&self, connection: ConnectionId) -> impl Iterator<Item = FlightId> {
         self.by_asked
             .range((connection, String::new())..)
@@ -148,6 +153,10 @@ impl Machine {
         input: Option<&str>,
     ) {
         let caller = Caller::Call(call);
+        if self.dispatch.made_over_http() >= self.config.max_calls {
+            self.deliver_result(caller, &action_failed(action, "too many calls"));
+            return;
+        }
         match self.find_recipient(to, access.user()) {
             Some(asked) => {
                 let from = (None, access.user().as_str());

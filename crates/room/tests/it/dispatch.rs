@@ -217,6 +217,21 @@ fn a_fresh_id_is_fresh() {
 }
 
 #[test]
+fn callers_over_http_share_one_limit() {
+    let (mut host, laptop, phone) = pair();
+    for number in 0..256 {
+        call(&mut host, 1_000 + number, "phone");
+    }
+    assert_eq!(inbound(&mut host, phone).len(), 256);
+    let last = call(&mut host, 2_000, "phone");
+    assert!(inbound(&mut host, phone).is_empty());
+    let answer = format!("{:?}", host.answers.get(&last));
+    assert!(answer.contains("too many calls"), "{answer}");
+    request(&mut host, laptop, "1", "phone");
+    assert_eq!(inbound(&mut host, phone), ["1"], "sockets have their own");
+}
+
+#[test]
 fn a_second_request_with_an_id_in_flight_is_dropped() {
     let (mut host, laptop, phone) = pair();
     request(&mut host, laptop, "1", "phone");
