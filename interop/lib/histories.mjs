@@ -209,6 +209,8 @@ export class History {
     for (const listener of this.listeners) await listener.open();
     const resent = this.before.filter((index) => !this.acknowledged.has(index));
     await this.#deliver([...this.rng.shuffled(resent), ...this.later], 0.1);
+    // Once for what was sent, and once more for what that sent on to the others.
+    await this.#flushAll();
     await this.#flushAll();
     for (const [index, { known }] of this.listeners.entries()) this.#assertModel(known, `listener ${index}`);
     this.#assertModel([await snapshot(this.user, this.room)], 'the snapshot');

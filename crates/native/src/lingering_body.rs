@@ -46,7 +46,9 @@ impl Body for LingeringBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.0
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

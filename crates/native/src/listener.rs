@@ -12,7 +12,8 @@ use epicenter_api::{ApiError, ErrorName};
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_sync::CloseCode;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    UPGRADE,
 };
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -167,7 +168,10 @@ impl Front {
             .headers()
             .get(SEC_WEBSOCKET_KEY)
             .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
-        let routed = self.router.clone().oneshot(request.map(|body| Body::new(LingeringBody::new(body))));
+        let routed = self
+            .router
+            .clone()
+            .oneshot(request.map(|body| Body::new(LingeringBody::new(body))));
         let mut response = match timeout(REQUEST_TIMEOUT, routed).await {
             Ok(Ok(response)) => response,
             Err(_elapsed) => return (failed(ErrorName::Timeout), None),

@@ -124,6 +124,13 @@ struct ClientProgress {
     stuck_on: Option<Id>,
 }
 
+/// How far the structs of a client were walked.
+struct Place<'u, 'a> {
+    walk: Walk<'u, 'a>,
+    /// The struct that was read and not yet passed.
+    head: Option<Struct<'a>>,
+}
+
 struct Progress<'u, 'a> {
     update: &'u Update<'a>,
     known: &'u StateVector,
@@ -133,8 +140,8 @@ struct Progress<'u, 'a> {
     work: Vec<usize>,
     /// Stuck clients by what they wait for: client, clock, place of the one that waits.
     waiting: BTreeSet<(usize, Clock, usize)>,
-    /// Kept places: the walk, and the struct it has read but not passed.
-    places: BTreeMap<usize, (Walk<'u, 'a>, Struct<'a>)>,
+    /// Where stuck clients go on, see [`KEEP_PLACE_AFTER`].
+    places: BTreeMap<usize, Box<Place<'u, 'a>>>,
 }
 
 impl<'u, 'a> Progress<'u, 'a> {
@@ -192,38 +199,42 @@ impl<'u, 'a> Progress<'u, 'a> {
         let Some(mut client) = self.clients.get(index).cloned() else {
             return;
         };
-        let kept = self.places.remove(&index);
         client.stuck_on = None;
         if block.end <= client.ready {
             return;
         }
-        let (mut walk, mut head) = match kept {
-            Some((walk, head)) => (walk, Some(head)),
-            None => (self.update.walk_block(block), None),
-        };
+        let kept = self.places.remove(&index);
+        let mut is_kept = kept.is_some();
+        let mut place = kept.unwrap_or_else(|| {
+            let mut walk = self.update.walk_block(block);
+            let head = walk.next();
+            Box::new(Place { walk, head })
+        });
         let mut passed: u32 = 0;
-        while let Some(mut next) = head.take().or_else(|| walk.next()) {
-            passed = passed.saturating_add(1);
-            if next.end() <= client.ready || next.is_skip() {
-                continue;
-            }
-            client.stuck_on = if next.clock > client.ready {
-                // A gap: everything up to the first struct behind it is missing.
-                Some(Id {
-                    client: block.client,
-                    clock: next.clock.saturating_sub(1),
-                })
-            } else {
-                next.skip_elements(client.ready.saturating_sub(next.clock));
-                self.first_missing(block.client, &next)
-            };
-            if client.stuck_on.is_some() {
-                if passed > KEEP_PLACE_AFTER {
-                    self.places.insert(index, (walk, next));
+        while let Some(mut next) = place.head {
+            if next.end() > client.ready && !next.is_skip() {
+                client.stuck_on = if next.clock > client.ready {
+                    // A gap: everything up to the first struct behind it is missing.
+                    Some(Id {
+                        client: block.client,
+                        clock: next.clock.saturating_sub(1),
+                    })
+                } else {
+                    next.skip_elements(client.ready.saturating_sub(next.clock));
+                    self.first_missing(block.client, &next)
+                };
+                if client.stuck_on.is_some() {
+                    break;
                 }
-                break;
+                client.ready = next.end();
             }
-            client.ready = next.end();
+            passed = passed.saturating_add(1);
+            place.head = place.walk.next();
+        }
+        // Once kept, a place is always kept: a client may be woken for every single struct.
+        is_kept |= passed > KEEP_PLACE_AFTER;
+        if client.stuck_on.is_some() && is_kept {
+            self.places.insert(index, place);
         }
         if let Some(slot) = self.clients.get_mut(index) {
             *slot = client;

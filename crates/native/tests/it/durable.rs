@@ -293,7 +293,7 @@ async fn a_post_waits_for_its_own_update_and_for_those_before_it() {
 
 #[tokio::test]
 async fn a_deletion_is_answered_and_sockets_close_once_the_tombstone_is_durable() {
-    let (mut flight, mut reader) = in_flight(async |hub: &TestHub, ada: &TestUser| {
+    let (flight, mut reader) = in_flight(async |hub: &TestHub, ada: &TestUser| {
         let mut reader = hub.open(ada, ROOM, "reader").await;
         greeting(&mut reader).await;
         reader.drain().await;

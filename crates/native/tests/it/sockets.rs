@@ -136,7 +136,10 @@ async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
         .next_where(|received| match received {
             Received::Json(json) if json["type"] == "presence" => {
                 let devices = json["devices"].as_array()?;
-                devices.iter().all(|device| device["deviceId"] != "slow").then_some(())
+                devices
+                    .iter()
+                    .all(|device| device["deviceId"] != "slow")
+                    .then_some(())
             }
             _ => None,
         })
@@ -156,11 +159,17 @@ async fn an_upload_that_is_refused_still_reads_its_answer() {
     let body = vec![0; 12 * 1024 * 1024];
     for (token, status) in [("no-token", 413), (ada.token.as_str(), 413)] {
         let request = HttpRequest::new("POST", ada.room_path("notes")).bearer(token);
-        assert_eq!(request.body(body.clone()).send(hub.address()).await.status, status);
+        assert_eq!(
+            request.body(body.clone()).send(hub.address()).await.status,
+            status
+        );
     }
     let small_enough = vec![0; 4 * 1024 * 1024];
     let request = HttpRequest::new("POST", ada.room_path("notes")).bearer("no-token");
-    assert_eq!(request.body(small_enough).send(hub.address()).await.status, 401);
+    assert_eq!(
+        request.body(small_enough).send(hub.address()).await.status,
+        401
+    );
 }
 
 #[tokio::test]
@@ -210,7 +219,8 @@ async fn what_was_sent_just_before_a_close_is_not_lost() {
 async fn a_recreated_room_is_empty_also_while_it_stays_in_memory() {
     let hub = TestHub::start().await;
     let ada = hub.user("ada@example.test").await;
-    let request = |method: &str| HttpRequest::new(method, ada.room_path("notes")).bearer(&ada.token);
+    let request =
+        |method: &str| HttpRequest::new(method, ada.room_path("notes")).bearer(&ada.token);
     let mut socket = hub.open(&ada, "notes", "phone").await;
     socket.send_update(&Typist::new(5).types("before")).await;
     socket.drain().await;

@@ -136,8 +136,14 @@ fn memory_is_a_multiple_of_the_input() {
         bodies.push(Body::Item(after((client + 1, 40), Content::Deleted(1))));
         block(client, 0, bodies)
     });
-    check_bounded("stuck clients with a place", &update(waiting.collect(), &[]));
+    check_bounded(
+        "stuck clients with a place",
+        &update(waiting.collect(), &[]),
+    );
     // Keys and texts of no length.
     let empty = Body::Item(root_item(Content::Format(String::new(), vec![126])));
-    check_bounded("empty keys", &update(vec![block(3, 0, vec![empty; 50_000])], &[]));
+    check_bounded(
+        "empty keys",
+        &update(vec![block(3, 0, vec![empty; 50_000])], &[]),
+    );
 }
