@@ -104,7 +104,12 @@ export class Hub {
       await writeFile(configPath, config);
     }
     const hub = new Hub({ folder, publicOrigin, configPath });
-    await hub.boot();
+    try {
+      await hub.boot();
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
     return hub;
   }
 

@@ -84,7 +84,7 @@ fn skip_one(reader: &mut Reader<'_>, check: Check) -> Result<Step, UpdateError> 
     match reader.read_u8()? {
         // undefined, null, false, true
         127 | 126 | 121 | 120 => {}
-        // An integer that lib0 reads inexactly stays the bytes it is.
+        // integer
         125 => {
             reader.read_var_int()?;
         }

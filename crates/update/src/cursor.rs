@@ -68,9 +68,9 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The position before the first block, after the number of clients was left to be read.
+    /// Finds the columns; the cursor stands before the number of clients.
     ///
-    /// `checked_text` is the text of the string column if it was checked before.
+    /// `checked_text` is the text of the string column, if it was checked before.
     #[inline]
     pub(crate) fn open(
         bytes: &'a [u8],

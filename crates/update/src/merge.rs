@@ -50,7 +50,10 @@ pub fn merge(updates: &[Update<'_>]) -> Vec<u8> {
             continue;
         }
         cluster.sort_by(|left, right| left.order(right, updates));
-        if let Some(mut source) = Source::build(cluster, updates) {
+        // The same update twice must not give the tree another shape.
+        let mut distinct: Vec<&Leaf> = cluster.iter().collect();
+        distinct.dedup_by(|left, right| left.order(right, updates).is_eq());
+        if let Some(mut source) = Source::build(&distinct, updates) {
             while let Some(next) = source.next() {
                 encoder.push(&next);
             }
@@ -115,7 +118,7 @@ enum Source<'u, 'a> {
 
 impl<'u, 'a> Source<'u, 'a> {
     /// A balanced tree; its depth is the logarithm of the number of leaves.
-    fn build(leaves: &[Leaf], updates: &'u [Update<'a>]) -> Option<Self> {
+    fn build(leaves: &[&Leaf], updates: &'u [Update<'a>]) -> Option<Self> {
         if let [leaf] = leaves {
             return leaf.walk(updates).map(Box::new).map(Source::Leaf);
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::delete_set::DeleteSet;
 use crate::state_vector::StateVector;
+use crate::structs::Id;
 use crate::update::Update;
 use crate::{ClientId, Clock};
 
@@ -15,8 +16,8 @@ pub struct Summary {
     pub structs: BTreeMap<ClientId, Vec<Range<Clock>>>,
     /// The normalised delete set, see [`Update::deletes`].
     pub deletes: DeleteSet,
-    /// Per client how many elements the update refers to: origins, parents and deletes, and for its
-    /// own structs everything before them. Parts of it may be in the update itself.
+    /// Per client how many elements the update needs: the origins and parents in other clients, what
+    /// is deleted, and everything before each of its ranges. Parts of it may be in the update itself.
     pub dependencies: StateVector,
 }
 
@@ -46,7 +47,6 @@ impl Update<'_> {
         let mut structs = BTreeMap::new();
         let mut walk = self.walk();
         for block in self.blocks().iter().filter(|block| !block.is_empty()) {
-            dependencies.advance(block.client, block.first);
             walk.enter(block);
             let mut ranges = Vec::new();
             let present = walk.by_ref().filter(|next| !next.is_skip());
@@ -54,12 +54,16 @@ impl Update<'_> {
                 &mut ranges,
                 block.client,
                 present.map(|next| {
-                    for id in next.dependencies() {
+                    // References to the own client lie before the struct, wherever it was cut.
+                    let of_others = |id: &Id| id.client != block.client;
+                    for id in next.dependencies().filter(of_others) {
                         dependencies.advance(id.client, id.clock.saturating_add(1));
                     }
                     next.clock..next.end()
                 }),
             );
+            let last = ranges.last().map_or(0, |(_, range)| range.start);
+            dependencies.advance(block.client, last);
             structs.insert(
                 block.client,
                 ranges.into_iter().map(|(_, range)| range).collect(),

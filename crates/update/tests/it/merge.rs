@@ -221,6 +221,24 @@ fn a_cut_inside_a_character_leaves_replacements_as_yjs_does() {
 }
 
 #[test]
+fn an_update_that_comes_twice_changes_nothing_about_where_structs_are_cut() {
+    let part = |from: u32, content: &str| {
+        let body = match from {
+            0 => item(text(content)),
+            _ => Body::Item(after((3, from - 1), text(content))),
+        };
+        update(vec![block(3, from, vec![body])], &[])
+    };
+    let inputs = [part(0, "abc"), part(1, "bcd"), part(2, "cde")];
+    let once = hex(&merged(&inputs));
+    for twice in &inputs {
+        let mut more = inputs.to_vec();
+        more.push(twice.clone());
+        assert_eq!(hex(&merged(&more)), once);
+    }
+}
+
+#[test]
 fn overlapping_runs_of_structs_without_bytes_do_not_take_quadratic_time() {
     // 200,000 one-element structs in a few bytes each, in 64 versions that all differ at the end.
     let inputs: Vec<Vec<u8>> = (0..64)

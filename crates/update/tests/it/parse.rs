@@ -448,5 +448,8 @@ fn checked_updates_keep_the_bytes_and_know_their_meaning() {
     assert_eq!(summary.structs[&9], vec![0..2, 3..4]);
     assert_eq!(summary.structs[&5], vec![3..5]);
     assert_eq!(summary.deletes, set(&[(2, 0, 4), (9, 0, 2), (9, 3, 4)]));
-    assert_eq!(summary.dependencies, clocks(&[(2, 4), (4, 8), (5, 3)]));
+    assert_eq!(
+        summary.dependencies,
+        clocks(&[(2, 4), (4, 8), (5, 3), (9, 3)])
+    );
 }
