@@ -172,6 +172,15 @@ impl Shared {
         true
     }
 
+    /// Removes the slot that belongs to these counters, if it is still there.
+    fn forget(&self, name: &RoomName, counters: &Arc<RoomCounters>) {
+        let mut slots = lock(&self.slots);
+        let is_own = |slot: &Slot| Arc::ptr_eq(&slot.counters, counters);
+        if slots.rooms.get(name).is_some_and(is_own) {
+            slots.rooms.remove(name);
+        }
+    }
+
     /// Runs a merge on a blocking thread, a few at a time. The job must tell its room how it ended.
     fn blocking(&self, job: impl FnOnce() + Send + 'static) {
         let builders = Arc::clone(&self.builders);

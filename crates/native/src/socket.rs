@@ -15,10 +15,10 @@ use std::time::Duration;
 use epicenter_identity::{Access, DeviceId, RoomName};
 use epicenter_room::{ConnectionId, Message};
 use epicenter_sync::CloseCode;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, Stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -34,6 +34,7 @@ use outbox::{CloseOrder, Next, Outbox, Queued};
 /// frame on its way (sync.md 2).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+const DISCARD_BUFFER_BYTES: usize = 16 * 1024;
 /// How long the close frame itself may wait behind a peer that does not read.
 const CLOSE_WRITE: Duration = Duration::from_secs(2);
 /// Small, because ten thousand idle sockets each hold one (sync.md 7); larger frames grow it for their time.
@@ -46,12 +47,11 @@ pub(crate) struct Socket {
     stream: WebSocketStream<TokioIo<Upgraded>>,
     max_frame_bytes: usize,
     needs_flush: bool,
-    /// Taken from the outbox and not yet acted on.
-    close_order: Option<CloseOrder>,
-    /// Until when what was queued before a close may still be sent.
+    /// Until when what was queued before a close, or the answer to the peer's, may still be sent.
     close_deadline: Option<Pin<Box<Sleep>>>,
     /// The code of the peer's close frame, once it has come.
     peer_code: Option<u16>,
+    has_peer_closed: bool,
 }
 
 /// Where a socket wants to be.
@@ -68,8 +68,6 @@ enum Event {
     Ended,
     /// This side closes.
     Close(CloseOrder),
-    /// This side closes because a message is over the limit: what follows cannot be read as frames any more.
-    TooLarge,
 }
 
 impl Socket {
@@ -84,9 +82,9 @@ impl Socket {
             stream: WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await,
             max_frame_bytes: limits.max_frame_bytes,
             needs_flush: false,
-            close_order: None,
             close_deadline: None,
             peer_code: None,
+            has_peer_closed: false,
         }
     }
 
@@ -113,21 +111,20 @@ impl Socket {
             device: joining.device,
             outbox: Arc::clone(&outbox),
         };
-        if mailbox.deliver(open).await.is_err() {
-            return;
-        }
-        let end = self.serve(connection, &mailbox, &outbox).await;
+        let end = match self.deliver(&mailbox, open, &outbox).await {
+            Ok(()) => self.serve(connection, &mailbox, &outbox).await,
+            Err(end) => end,
+        };
         outbox.abandon();
         let code = self.peer_code;
-        // The room's task outlives the mailbox that is held here.
-        let _ = mailbox
-            .deliver(Input::Disconnected { connection, code })
-            .await;
-        match end {
-            Event::Close(order) => self.close(order).await,
-            Event::TooLarge => self.close_unreadable().await,
-            Event::Message(_) | Event::Ended => {}
-        }
+        // A full inbox must not hold up the close, nor the close the news of it.
+        let departed = mailbox.deliver(Input::Disconnected { connection, code });
+        let closed = async {
+            if let Event::Close(order) = end {
+                self.close(order).await;
+            }
+        };
+        let (_gone, ()) = tokio::join!(departed, closed);
     }
 
     /// Passes messages on until the connection is to end; says how.
@@ -150,30 +147,26 @@ impl Socket {
                 connection,
                 message,
             };
-            if self.deliver(mailbox, input, outbox).await.is_err() {
-                return Event::Ended;
+            if let Err(end) = self.deliver(mailbox, input, outbox).await {
+                return end;
             }
         }
     }
 
-    /// Waits for room in the inbox while writing goes on.
+    /// Waits for room in the inbox while writing goes on. When the connection is to end meanwhile, the input is given
+    /// up: nothing of it was acknowledged, and a stalled disk must not keep a revoked socket open.
     async fn deliver(
         &mut self,
         mailbox: &Mailbox,
         input: Input,
         outbox: &Outbox,
-    ) -> Result<(), RoomGone> {
+    ) -> Result<(), Event> {
         let mut delivery = std::pin::pin!(mailbox.deliver(input));
         poll_fn(|context| {
             if let Poll::Ready(result) = delivery.as_mut().poll(context) {
-                return Poll::Ready(result);
+                return Poll::Ready(result.map_err(|RoomGone| Event::Ended));
             }
-            match self.poll_write(context, outbox) {
-                Poll::Ready(Event::Close(order)) => self.close_order = Some(order),
-                // A failed write shows again when the socket is read.
-                Poll::Ready(_) | Poll::Pending => {}
-            }
-            Poll::Pending
+            self.poll_write(context, outbox).map(Err)
         })
         .await
     }
@@ -190,7 +183,7 @@ impl Socket {
 
     /// Writes what the outbox holds; ready when the connection is to end.
     fn poll_write(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
-        while self.close_order.is_none() {
+        loop {
             match Pin::new(&mut self.stream).poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
@@ -203,12 +196,9 @@ impl Socket {
                     }
                     self.needs_flush = true;
                 }
-                Next::Close(order) => self.close_order = Some(order),
+                Next::Close(order) => return Poll::Ready(Event::Close(order)),
                 Next::Empty => break,
             }
-        }
-        if let Some(order) = self.close_order.take() {
-            return Poll::Ready(Event::Close(order));
         }
         if self.needs_flush {
             match Pin::new(&mut self.stream).poll_flush(context) {
@@ -226,19 +216,30 @@ impl Socket {
             None => return Poll::Pending,
             Some(Queued::Drop) => {}
             Some(Queued::Send) => {
-                let deadline = self
-                    .close_deadline
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_WRITE)));
-                ready!(deadline.as_mut().poll(context));
+                ready!(self.poll_close_deadline(context));
             }
         }
         Poll::Ready(outbox.take_close().map_or(Event::Ended, Event::Close))
     }
 
+    fn poll_close_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.close_deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_WRITE)))
+            .as_mut()
+            .poll(context)
+    }
+
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
-            let Some(read) = ready!(Pin::new(&mut self.stream).poll_next(context)) else {
-                return Poll::Ready(Event::Ended);
+            let read = match Pin::new(&mut self.stream).poll_next(context) {
+                Poll::Ready(Some(read)) => read,
+                Poll::Ready(None) => return Poll::Ready(Event::Ended),
+                Poll::Pending if self.has_peer_closed => {
+                    // Its close frame cannot be answered while it does not read.
+                    ready!(self.poll_close_deadline(context));
+                    return Poll::Ready(Event::Ended);
+                }
+                Poll::Pending => return Poll::Pending,
             };
             return Poll::Ready(match read {
                 Ok(WireMessage::Binary(bytes)) => Event::Message(Message::Binary(bytes)),
@@ -249,9 +250,18 @@ impl Socket {
                 Ok(WireMessage::Ping(_) | WireMessage::Pong(_) | WireMessage::Frame(_)) => continue,
                 Ok(WireMessage::Close(frame)) => {
                     self.peer_code = frame.map(|frame| frame.code.into());
+                    self.has_peer_closed = true;
                     continue;
                 }
-                Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => Event::TooLarge,
+                Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
+                    Event::Close(CloseOrder {
+                        code: CloseCode::TooLarge,
+                        reason: format!(
+                            "message over limits.max_frame_bytes ({} bytes)",
+                            self.max_frame_bytes
+                        ),
+                    })
+                }
                 Err(Error::Utf8(_)) => Event::Close(CloseOrder {
                     code: CloseCode::UpdateRefused,
                     reason: "text that is not UTF-8".to_owned(),
@@ -266,53 +276,28 @@ impl Socket {
         }
     }
 
-    /// Sends a close frame and reads until the peer has answered it; also the answer to a refused upgrade.
+    /// Sends a close frame and the end of the stream, then reads and throws away until the peer ends it too; also the
+    /// answer to a refused upgrade. What the peer still sends may be the rest of a message that was too large, so it is
+    /// not read as frames.
     pub(crate) async fn close(&mut self, order: CloseOrder) {
         if !self.send_close(order).await {
             return;
         }
-        let mut discarded = 0_usize;
-        let answered = async {
-            while let Some(Ok(message)) = self.stream.next().await {
-                discarded = discarded.saturating_add(message.len());
-                if discarded > LINGER_BYTES {
+        let io = self.stream.get_mut();
+        let ended = async {
+            if io.shutdown().await.is_err() {
+                return;
+            }
+            let mut buffer = vec![0; DISCARD_BUFFER_BYTES];
+            let mut discarded = 0_usize;
+            while let Ok(read) = io.read(&mut buffer).await {
+                discarded = discarded.saturating_add(read);
+                if read == 0 || discarded > LINGER_BYTES {
                     return;
                 }
             }
         };
-        drop(timeout(LINGER, answered).await);
-    }
-
-    /// The same where the peer is in the middle of a message that is not read to its end.
-    async fn close_unreadable(&mut self) {
-        let order = CloseOrder {
-            code: CloseCode::TooLarge,
-            reason: format!(
-                "message over limits.max_frame_bytes ({} bytes)",
-                self.max_frame_bytes
-            ),
-        };
-        if !self.send_close(order).await {
-            return;
-        }
-        let io = self.stream.get_mut();
-        let answered = async {
-            let mut tail = CloseFrameTail::default();
-            let mut buffer = vec![0; 64 * 1024];
-            let mut discarded = 0_usize;
-            while discarded <= LINGER_BYTES {
-                match io.read(&mut buffer).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(read) => {
-                        discarded = discarded.saturating_add(read);
-                        if tail.ends_with_close(buffer.get(..read).unwrap_or_default()) {
-                            return;
-                        }
-                    }
-                }
-            }
-        };
-        drop(timeout(LINGER, answered).await);
+        drop(timeout(LINGER, ended).await);
     }
 
     /// Queues the close frame and flushes; false when that did not succeed in time.
@@ -323,54 +308,5 @@ impl Socket {
         };
         let sent = self.stream.send(WireMessage::Close(Some(frame)));
         matches!(timeout(CLOSE_WRITE, sent).await, Ok(Ok(())))
-    }
-}
-
-/// Recognises a client's close frame at the end of bytes that cannot be read as frames any more.
-#[derive(Default)]
-struct CloseFrameTail(Vec<u8>);
-
-impl CloseFrameTail {
-    /// Header, mask and payload of the longest control frame (RFC 6455 5.5).
-    const LONGEST: usize = 2 + 4 + 125;
-
-    fn ends_with_close(&mut self, read: &[u8]) -> bool {
-        self.0.extend_from_slice(read);
-        let surplus = self.0.len().saturating_sub(Self::LONGEST);
-        self.0.drain(..surplus);
-        (0..=125_u8).any(|length| {
-            let frame = 2 + 4 + usize::from(length);
-            let Some(start) = self.0.len().checked_sub(frame) else {
-                return false;
-            };
-            // FIN and opcode 8, then the mask bit and the length.
-            self.0.get(start..start.saturating_add(2)) == Some(&[0x88, 0x80 | length])
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_close_frame_is_found_at_the_end_of_a_stream_only() {
-        let mut close = vec![0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xE9 ^ 2];
-        let mut tail = CloseFrameTail::default();
-        assert!(!tail.ends_with_close(&vec![0; 70_000]));
-        assert!(tail.ends_with_close(&close), "whole, after other bytes");
-        close.push(0);
-        assert!(
-            !CloseFrameTail::default().ends_with_close(&close),
-            "not at the end"
-        );
-        let mut split = CloseFrameTail::default();
-        close.pop();
-        assert!(!split.ends_with_close(&close[..5]));
-        assert!(split.ends_with_close(&close[5..]), "in two reads");
-        assert!(
-            CloseFrameTail::default().ends_with_close(&[0x88, 0x80, 9, 9, 9, 9]),
-            "an empty one"
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! The shipped log behind a valve: appends reach it only when a test lets them, or fail.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use epicenter_identity::{OwnerId, RoomId, RoomName};
@@ -18,6 +19,7 @@ pub struct DelayingLog {
     valve: Mutex<Valve>,
     /// Appends that have arrived since the beginning.
     arrived: watch::Sender<usize>,
+    reads_panic: AtomicBool,
 }
 
 impl std::fmt::Debug for DelayingLog {
@@ -39,6 +41,7 @@ impl DelayingLog {
             inner,
             valve: Mutex::default(),
             arrived: watch::Sender::new(0),
+            reads_panic: AtomicBool::new(false),
         })
     }
 
@@ -74,6 +77,11 @@ impl DelayingLog {
         (request.done.0)(Err(AppendError("the test says so".into())));
     }
 
+    /// Whether reads panic from now on.
+    pub fn set_reads_panic(&self, panic: bool) {
+        self.reads_panic.store(panic, Ordering::Relaxed);
+    }
+
     /// How many appends have arrived so far.
     pub fn arrived(&self) -> usize {
         *self.arrived.borrow()
@@ -107,6 +115,10 @@ impl Log for DelayingLog {
         after: Seq,
         upto: Option<Seq>,
     ) -> Result<StoredRoom, ReadError> {
+        assert!(
+            !self.reads_panic.load(Ordering::Relaxed),
+            "the test says so"
+        );
         self.inner.read(room, after, upto)
     }
 

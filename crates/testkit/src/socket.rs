@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use epicenter_sync::{Frame, encode_step1, encode_update};
@@ -87,6 +88,13 @@ impl TestSocket {
     /// Sends an update frame.
     pub async fn send_update(&mut self, update: &[u8]) {
         self.send(Message::Binary(encode_update(update))).await;
+    }
+
+    /// Sends an update frame unless the hub leaves it lying for a while; says whether it took it.
+    pub async fn offers_update(&mut self, update: &[u8]) -> bool {
+        let message = Message::Binary(encode_update(update));
+        let sent = tokio::time::timeout(Duration::from_millis(500), self.stream.send(message));
+        sent.await.is_ok()
     }
 
     /// Sends a step 1 frame.

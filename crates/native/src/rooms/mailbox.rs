@@ -16,6 +16,9 @@ use super::state::MergedState;
 use crate::log::Generation;
 use crate::socket::outbox::Outbox;
 
+/// What a client takes in a decoded state vector, roughly.
+const STATE_VECTOR_ENTRY_BYTES: usize = 32;
+
 /// What sockets and HTTP handlers say to a room.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -53,9 +56,16 @@ impl Input {
                 ..
             } => text.len(),
             Self::Call {
-                request: Request::Sync { update, .. },
+                request:
+                    Request::Sync {
+                        update,
+                        state_vector,
+                        ..
+                    },
                 ..
-            } => update.len(),
+            } => update
+                .len()
+                .saturating_add(state_vector.len().saturating_mul(STATE_VECTOR_ENTRY_BYTES)),
             Self::Call {
                 request: Request::Dispatch { input, .. },
                 ..

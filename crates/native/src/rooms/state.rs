@@ -5,6 +5,8 @@
 //! the document. `Ready` rows alone are the visible document; what is pending is laid over it, and never replaces a
 //! clock that the ready rows hold.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Loaded, Seq};
@@ -28,6 +30,14 @@ pub(crate) enum StateError {
     Read(#[from] ReadError),
     #[error("a stored update does not parse")]
     Stored(#[from] UpdateError),
+    /// The panic hook has written message and place.
+    #[error("building the state panicked")]
+    Panicked,
+}
+
+/// Turns a panic into an error: the room waits for an answer.
+pub(super) fn caught<T>(job: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Err(StateError::Panicked))
 }
 
 /// The merge of a room's log up to an entry.

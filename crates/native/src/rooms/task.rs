@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message as WireMessage, Utf8Bytes};
 
 use super::mailbox::{Control, Input, Outcome, Receiver};
-use super::state::MergedState;
+use super::state::{MergedState, caught};
 use super::{RoomCounters, Shared};
 use crate::log::{AppendDone, AppendRequest, Generation};
 use crate::socket::outbox::{CloseOrder, Outbox};
@@ -42,7 +42,15 @@ pub(super) struct RoomTask {
     undecided_appends: usize,
     /// The log has no room for more; it will say when it has.
     log_is_full: bool,
+    is_shutting_down: bool,
     life: Life,
+}
+
+impl Drop for RoomTask {
+    /// However the task ends: its mailbox must not stay where others find it.
+    fn drop(&mut self) {
+        self.shared.forget(&self.name, &self.counters);
+    }
 }
 
 struct Life {
@@ -95,6 +103,7 @@ impl RoomTask {
             control,
             undecided_appends: 0,
             log_is_full: false,
+            is_shutting_down: false,
             life,
         }
     }
@@ -228,7 +237,10 @@ impl RoomTask {
                 self.life.calls.remove(&call);
                 Command::HangUp { call }
             }
-            Control::Shutdown => Command::Shutdown,
+            Control::Shutdown => {
+                self.is_shutting_down = true;
+                Command::Shutdown
+            }
             Control::LogHasRoom => {
                 self.log_is_full = false;
                 return;
@@ -284,7 +296,12 @@ impl RoomTask {
     }
 
     fn begin_new_life(&mut self) {
-        let ended = std::mem::replace(&mut self.life, Life::new(&self.shared, &self.name));
+        let mut next = Life::new(&self.shared, &self.name);
+        if self.is_shutting_down {
+            // Nobody is in it yet, so there is nothing to carry out; it will let nobody in.
+            let _none = next.room.handle(Command::Shutdown, self.shared.clock.now());
+        }
+        let ended = std::mem::replace(&mut self.life, next);
         for outbox in ended.connections.into_values() {
             // Most were closed by the room itself; for them this is void.
             outbox.close(CloseOrder {
@@ -374,7 +391,7 @@ impl RoomTask {
         let control = self.control.clone();
         let generation = self.life.generation;
         self.shared.blocking(move || {
-            let outcome = match MergedState::load(shared.log.as_ref(), &name) {
+            let outcome = match caught(|| MergedState::load(shared.log.as_ref(), &name)) {
                 Ok((merged, loaded)) => Outcome::Loaded(loaded, merged),
                 Err(error) => {
                     tracing::error!(room.owner = %name.owner(), room.id = %name.room(), error = &error as &dyn std::error::Error, "a room cannot be read; its sockets are closed and every next use tries again");
@@ -401,12 +418,14 @@ impl RoomTask {
         let generation = self.life.generation;
         self.shared.blocking(move || {
             let log = shared.log.as_ref();
-            let built = merged
-                .map_or_else(|| MergedState::load(log, &name).map(|(state, _)| state), Ok)
-                .and_then(|mut merged| {
-                    let update = merged.answer(log, &name, upto, &state_vector)?;
-                    Ok((update, merged))
-                });
+            let built = caught(|| {
+                let mut merged = match merged {
+                    Some(merged) => merged,
+                    None => MergedState::load(log, &name)?.0,
+                };
+                let update = merged.answer(log, &name, upto, &state_vector)?;
+                Ok((update, merged))
+            });
             let (update, merged) = match built {
                 Ok((update, merged)) => (Some(update), Some(merged)),
                 Err(error) => {

@@ -378,3 +378,50 @@ async fn a_stalled_disk_holds_neither_ping_nor_shutdown() {
         .await
         .expect("no panic");
 }
+
+#[tokio::test]
+async fn a_stalled_disk_and_a_full_inbox_do_not_hold_up_a_close() {
+    let (mut flight, ()) = in_flight(async |_: &TestHub, _: &TestUser| ()).await;
+    let text = "z".repeat(1024 * 1024);
+    let mut taken = 0;
+    while flight
+        .writer
+        .offers_update(&flight.typist.types(&text))
+        .await
+    {
+        taken += 1;
+        assert!(taken < 100, "the hub reads although its disk stands still");
+    }
+    let stopping = tokio::spawn(flight.hub.stop());
+    assert_eq!(flight.writer.closed().await.0, 1001);
+    flight.log.release();
+    soon("the end of the hub", stopping)
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn a_panic_while_the_log_is_read_costs_an_answer_and_not_the_room() {
+    let (hub, log) = TestHub::start_delayed().await;
+    let ada = hub.user("ada@example.test").await;
+    let request = HttpRequest::new("GET", ada.room_path(ROOM)).bearer(&ada.token);
+    log.set_reads_panic(true);
+    let answer = request.clone().send(hub.address()).await;
+    assert_eq!(
+        (answer.status, answer.error_name().as_str()),
+        (503, "StorageUnavailable")
+    );
+    log.set_reads_panic(false);
+    assert_eq!(request.clone().send(hub.address()).await.status, 200);
+
+    let mut writer = hub.open(&ada, ROOM, "writer").await;
+    greeting(&mut writer).await;
+    writer.send_update(&Typist::new(44).types("kept")).await;
+    writer.drain().await;
+    log.set_reads_panic(true);
+    assert_eq!(request.clone().send(hub.address()).await.status, 503);
+    log.set_reads_panic(false);
+    let answer = request.send(hub.address()).await;
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&answer.body).contains("kept"));
+}

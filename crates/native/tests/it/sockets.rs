@@ -71,7 +71,9 @@ async fn a_message_over_the_limit_is_closed_with_1009_that_names_the_setting() {
     let ada = hub.user("ada@example.test").await;
     let frame = vec![0x02; 6 * 1024 * 1024];
     let text = "x".repeat(6 * 1024 * 1024);
-    for message in [Message::binary(frame), Message::text(text)] {
+    // Many times, because what follows the limit is masked with random bytes and thrown away.
+    let messages = [Message::binary(frame), Message::text(text)];
+    for message in messages.iter().cycle().take(24).cloned() {
         let mut socket = hub.open(&ada, "notes", "phone").await;
         socket.drain().await;
         socket.send(message).await;
@@ -150,6 +152,36 @@ async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
         (code, reason.as_str()) == (1013, "slow-consumer") || code == 1006,
         "{code} {reason}"
     );
+}
+
+#[tokio::test]
+async fn a_peer_that_says_goodbye_and_reads_no_more_leaves_the_list() {
+    let hub =
+        TestHub::start_with(|config| config.limits.max_outbound_bytes = 64 * 1024 * 1024).await;
+    let ada = hub.user("ada@example.test").await;
+    let mut deaf = hub.open(&ada, "notes", "deaf").await;
+    deaf.drain().await;
+    let mut writer = hub.open(&ada, "notes", "writer").await;
+    let mut typist = Typist::new(9);
+    let text = "y".repeat(1024 * 1024);
+    for _ in 0..24 {
+        writer.send_update(&typist.types(&text)).await;
+    }
+    writer.drain().await;
+    deaf.send(Message::Close(None)).await;
+    let mut observer = hub.open(&ada, "notes", "observer").await;
+    observer
+        .next_where(|received| match received {
+            Received::Json(json) if json["type"] == "presence" => {
+                let devices = json["devices"].as_array()?;
+                devices
+                    .iter()
+                    .all(|device| device["deviceId"] != "deaf")
+                    .then_some(())
+            }
+            _ => None,
+        })
+        .await;
 }
 
 #[tokio::test]
