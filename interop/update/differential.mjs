@@ -199,6 +199,12 @@ const types = doc => {
   for (const root of doc.share.values()) visit(root)
   return found
 }
+// The next place at or before a place in a text that is not inside a character.
+const outsidePairs = (text, at) => {
+  const units = text.toDelta().flatMap(run => typeof run.insert === 'string' ? run.insert.split('') : [''])
+  const isInside = at > 0 && /[\ud800-\udbff]/.test(units[at - 1]) && /[\udc00-\udfff]/.test(units[at])
+  return isInside ? at - 1 : at
+}
 const change = (rng, doc) => {
   const type = rng.chance(0.5) ? rng.pick([...doc.share.values()]) : rng.pick(types(doc))
   if (type instanceof Y.Map) {
@@ -210,7 +216,13 @@ const change = (rng, doc) => {
     const span = Math.min(rng.below(6), type.length - at)
     switch (rng.below(7)) {
       case 0: if (span > 0) type.delete(at, span); break
-      case 1: if (span > 0) type.format(at, span, { [rng.pick(['bold', 'color'])]: rng.pick([true, null, 'red']) }); break
+      case 1: {
+        // Formatting what has the format already cuts here and tells nobody: inside a character that gives
+        // the author another text than everybody else.
+        const [start, end] = [outsidePairs(type, at), outsidePairs(type, at + span)]
+        if (end > start) type.format(start, end - start, { [rng.pick(['bold', 'color'])]: rng.pick([true, null, 'red']) })
+        break
+      }
       case 2: type.insertEmbed(at, { image: value(rng) }); break
       case 3: type.insert(at, rng.pick(words), { bold: true }); break
       case 4: if (type instanceof Y.XmlText) type.setAttribute('lang', rng.pick(words)); else type.insert(at, rng.pick(words)); break
