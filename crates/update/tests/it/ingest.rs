@@ -195,6 +195,29 @@ fn deleted_content_counts_as_deleted_without_a_delete_set() {
 }
 
 #[test]
+fn halves_that_are_split_apart_keep_their_lengths() {
+    // Each client's character is cut between two structs, and only the first of them is ready. The
+    // ready halves follow each other in the string column.
+    let halves = |client: u64| {
+        let mut low = after((client, 0), Content::Text(vec![0xde00]));
+        low.right = Some((9, 0));
+        let high = after((8, 0), Content::Text(vec![0xd83d]));
+        block(client, 0, vec![Body::Item(high), Body::Item(low)])
+    };
+    let bytes = update(vec![halves(5), halves(4)], &[]);
+    let result = run(&bytes, &[(8, 1)]);
+    let high = Body::Item(after((8, 0), text("\u{fffd}")));
+    assert_eq!(
+        decode(part(&result)).blocks,
+        vec![block(5, 0, vec![high.clone()]), block(4, 0, vec![high])]
+    );
+    let pending = decode(result.pending.as_deref().unwrap());
+    let mut low = after((5, 0), text("\u{fffd}"));
+    low.right = Some((9, 0));
+    assert_eq!(pending.blocks[0], block(5, 1, vec![Body::Item(low)]));
+}
+
+#[test]
 fn two_pending_versions_come_out_the_same_in_either_order() {
     let content = update(
         vec![block(3, 1, vec![Body::Item(after((3, 0), text("x")))])],

@@ -4,6 +4,7 @@
     reason = "helpers of tests fail as the tests themselves do"
 )]
 
+mod delete_set;
 mod hostile;
 mod ingest;
 mod laws;

@@ -144,6 +144,56 @@ fn of_two_contents_the_smaller_stays_in_whatever_order() {
 }
 
 #[test]
+fn a_half_that_was_cut_off_does_not_join_a_stranger() {
+    // Client 5 ends with the first half of a character that client 4 begins with; what is sent of
+    // client 4 begins inside its next one.
+    let high = after((9, 0), Content::Text(vec![0xd83d]));
+    let low = after((9, 0), Content::Text(vec![0xde00, 0xd83d, 0xde00, 0x62]));
+    let both = update(
+        vec![
+            block(5, 0, vec![Body::Item(high)]),
+            block(4, 0, vec![Body::Item(low)]),
+        ],
+        &[],
+    );
+    let rest = epicenter_update::diff(&parse(&both), &crate::support::clocks(&[(4, 2)]));
+    let high = after((9, 0), text("\u{fffd}"));
+    let low = after((4, 1), text("\u{fffd}b"));
+    assert_eq!(
+        decode(&rest).blocks,
+        vec![
+            block(5, 0, vec![Body::Item(high)]),
+            block(4, 2, vec![Body::Item(low)]),
+        ]
+    );
+}
+
+#[test]
+fn three_versions_come_out_the_same_in_every_order() {
+    // Which one stays depends on which two meet first: of "az" and "ba" the first stays as a whole,
+    // but not where "c", "y" has been cut into it before.
+    let whole = |content: &str| update(vec![block(3, 0, vec![item(text(content))])], &[]);
+    let cut = update(
+        vec![block(
+            3,
+            0,
+            vec![item(text("c")), Body::Item(after((3, 0), text("y")))],
+        )],
+        &[],
+    );
+    merge_all(&[whole("az"), whole("ba"), cut]);
+}
+
+#[test]
+fn of_two_structs_from_the_same_clock_the_longer_stays_whole() {
+    let short = vec![item(text("ab")), Body::Item(after((3, 1), text("cd")))];
+    let short = update(vec![block(3, 0, short)], &[]);
+    let long = update(vec![block(3, 0, vec![item(text("abcde"))])], &[]);
+    let model = merge_all(&[short, long]);
+    assert_eq!(model.blocks, vec![block(3, 0, vec![item(text("abcde"))])]);
+}
+
+#[test]
 fn delete_sets_are_united_and_coalesced() {
     let first = update(vec![], &[(5, &[(0, 2), (8, 9)]), (4, &[(1, 2)])]);
     let second = update(vec![], &[(5, &[(2, 4), (20, 21)]), (6, &[(0, 1)])]);
@@ -236,6 +286,20 @@ fn an_update_that_comes_twice_changes_nothing_about_where_structs_are_cut() {
         more.push(twice.clone());
         assert_eq!(hex(&merged(&more)), once);
     }
+}
+
+#[test]
+fn a_long_text_beside_its_letters_does_not_take_quadratic_time() {
+    let count = 300_000;
+    let long = update(vec![block(3, 0, vec![item(text(&"é".repeat(count)))])], &[]);
+    let letters = (0..u32::try_from(count).unwrap())
+        .map(|n| match n {
+            0 => item(text("é")),
+            _ => Body::Item(after((3, n - 1), text("é"))),
+        })
+        .collect();
+    let letters = update(vec![block(3, 0, letters)], &[]);
+    assert_eq!(hex(&merged(&[&letters, &long])), hex(&long));
 }
 
 #[test]
