@@ -129,4 +129,12 @@ impl Log for DelayingLog {
     fn touch(&self, room: &RoomName, now_ms: u64) {
         self.inner.touch(room, now_ms);
     }
+
+    fn is_full(&self) -> bool {
+        self.inner.is_full()
+    }
+
+    fn when_not_full(&self, wake: Box<dyn FnOnce() + Send>) {
+        self.inner.when_not_full(wake);
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
     Action, Answer, CallId, Command, ConnectionId, Note, Outgoing, Room, Seq, Ticket,
@@ -306,7 +307,7 @@ impl RoomTask {
             // Most were closed by the room itself; for them this is void.
             outbox.close(CloseOrder {
                 code: CloseCode::TryAgainLater,
-                reason: "storage".to_owned(),
+                reason: ApiError::new(ErrorName::StorageUnavailable).close_reason(),
             });
         }
         for answer in ended.calls.into_values() {

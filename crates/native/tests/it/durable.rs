@@ -92,6 +92,18 @@ impl InFlight {
     }
 }
 
+impl InFlight {
+    /// Stops the hub; the writer must hear of it before the disk moves again.
+    async fn sees_the_hub_go_away(mut self) {
+        let stopping = tokio::spawn(self.hub.stop());
+        assert_eq!(self.writer.closed().await.0, 1001);
+        self.log.release();
+        soon("the end of the hub", stopping)
+            .await
+            .expect("no panic");
+    }
+}
+
 /// Step 1 and the presence list that greet every socket.
 async fn greeting(socket: &mut TestSocket) -> StateVector {
     let state_vector = socket
@@ -371,12 +383,7 @@ async fn a_failed_append_shows_to_nobody_and_the_room_reads_its_log_again() {
 async fn a_stalled_disk_holds_neither_ping_nor_shutdown() {
     let (mut flight, ()) = in_flight(async |_: &TestHub, _: &TestUser| ()).await;
     assert_eq!(flight.writer.drain().await, [], "pong came");
-    let stopping = tokio::spawn(flight.hub.stop());
-    assert_eq!(flight.writer.closed().await.0, 1001);
-    flight.log.release();
-    soon("the end of the hub", stopping)
-        .await
-        .expect("no panic");
+    flight.sees_the_hub_go_away().await;
 }
 
 #[tokio::test]
@@ -392,12 +399,7 @@ async fn a_stalled_disk_and_a_full_inbox_do_not_hold_up_a_close() {
         taken += 1;
         assert!(taken < 100, "the hub reads although its disk stands still");
     }
-    let stopping = tokio::spawn(flight.hub.stop());
-    assert_eq!(flight.writer.closed().await.0, 1001);
-    flight.log.release();
-    soon("the end of the hub", stopping)
-        .await
-        .expect("no panic");
+    flight.sees_the_hub_go_away().await;
 }
 
 #[tokio::test]

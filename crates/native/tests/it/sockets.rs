@@ -1,7 +1,7 @@
 //! What a peer meets on a socket of the native host (sync.md 2 and 5).
 
 use epicenter_sync::Frame;
-use epicenter_testkit::{HttpRequest, Received, TestHub, TestSocket, Typist};
+use epicenter_testkit::{HttpRequest, Received, TestHub, TestSocket, TestUser, Typist};
 use epicenter_update::EMPTY_UPDATE;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -115,6 +115,23 @@ async fn a_refused_upgrade_is_a_completed_handshake_with_a_readable_close() {
     assert_eq!(reason["code"], "invalid_token");
 }
 
+/// Waits until a newcomer to `notes` is told of nobody by this name.
+async fn has_left(hub: &TestHub, user: &TestUser, device: &str) {
+    let mut observer = hub.open(user, "notes", "observer").await;
+    observer
+        .next_where(|received| match received {
+            Received::Json(json) if json["type"] == "presence" => {
+                let devices = json["devices"].as_array()?;
+                devices
+                    .iter()
+                    .all(|other| other["deviceId"] != device)
+                    .then_some(())
+            }
+            _ => None,
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
     let hub = TestHub::start_with(|config| config.limits.max_outbound_bytes = 1024 * 1024).await;
@@ -133,19 +150,7 @@ async fn a_client_that_does_not_read_is_closed_and_others_are_not_held_back() {
         assert_eq!(reader.next_update().await, update);
     }
     // It leaves although it never reads.
-    let mut observer = hub.open(&ada, "notes", "observer").await;
-    observer
-        .next_where(|received| match received {
-            Received::Json(json) if json["type"] == "presence" => {
-                let devices = json["devices"].as_array()?;
-                devices
-                    .iter()
-                    .all(|device| device["deviceId"] != "slow")
-                    .then_some(())
-            }
-            _ => None,
-        })
-        .await;
+    has_left(&hub, &ada, "slow").await;
     let (code, reason) = slow.closed().await;
     // The close frame itself may not fit through to a peer that never reads; then the connection just ends.
     assert!(
@@ -169,19 +174,7 @@ async fn a_peer_that_says_goodbye_and_reads_no_more_leaves_the_list() {
     }
     writer.drain().await;
     deaf.send(Message::Close(None)).await;
-    let mut observer = hub.open(&ada, "notes", "observer").await;
-    observer
-        .next_where(|received| match received {
-            Received::Json(json) if json["type"] == "presence" => {
-                let devices = json["devices"].as_array()?;
-                devices
-                    .iter()
-                    .all(|device| device["deviceId"] != "deaf")
-                    .then_some(())
-            }
-            _ => None,
-        })
-        .await;
+    has_left(&hub, &ada, "deaf").await;
 }
 
 #[tokio::test]
