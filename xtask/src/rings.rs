@@ -33,9 +33,11 @@ const ALLOWED_IN_PURE: &[&str] = &[
 const ALLOWED_IN_LOGIC: &[&str] = &[
     "async-trait",
     "axum",
+    "form_urlencoded",
     "futures-util",
     "http",
     "http-body-util",
+    "maud",
     "tower",
     "tower-http",
     "tracing",

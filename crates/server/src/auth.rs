@@ -5,6 +5,7 @@
 
 mod bearer;
 mod cache;
+pub(crate) mod cookie;
 mod keys;
 pub mod token;
 mod users;
@@ -15,18 +16,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use epicenter_identity::{
     Access, ClientId, GrantId, NotAdmitted, OwnershipRule, Person, Scopes, UserId,
 };
+use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::bearer::{PresentedBearer, offered_protocols};
 use self::cache::BoundedCache;
+use self::cookie::PresentedCookie;
 use self::keys::FoundKey;
 pub(crate) use self::keys::KeyCache;
 use self::token::{
     AcceptedTypes, Claims, CompactToken, TokenError, TokenVerifier, VerifierOptions,
 };
 use self::users::UserCache;
-use crate::config::HubConfig;
+use crate::accounts::store::{Session, Sessions};
+use crate::config::{HubConfig, PublicOrigin};
 use crate::ports::{Clock, Ports, StoreUnavailable, User};
+use crate::revocations::Revocations;
+use crate::secret::Secret;
 
 /// Checked tokens that are remembered; some 300 bytes each.
 const CHECKED_TOKENS: usize = 10_000;
@@ -35,6 +41,15 @@ const CHECKED_TOKENS: usize = 10_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) access: Access,
+    pub(crate) user: Arc<User>,
+}
+
+/// A living browser session.
+#[derive(Clone, Debug)]
+pub(crate) struct BrowserSession {
+    /// The secret in the cookie.
+    pub(crate) token: Secret,
+    pub(crate) session: Session,
     pub(crate) user: Arc<User>,
 }
 
@@ -70,6 +85,9 @@ pub(crate) struct Authenticator {
     keys: KeyCache,
     users: UserCache,
     ownership: OwnershipRule,
+    origin: PublicOrigin,
+    sessions: Arc<dyn Sessions>,
+    revocations: Revocations,
     checked: Mutex<BoundedCache<TokenDigest, CheckedToken>>,
 }
 
@@ -92,7 +110,7 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(config: &HubConfig, ports: &Ports) -> Self {
+    pub(crate) fn new(config: &HubConfig, ports: &Ports, revocations: Revocations) -> Self {
         let options = VerifierOptions {
             issuer: format!("{}/auth", config.origin.as_str()),
             audience: config.origin.as_str().to_owned(),
@@ -104,6 +122,9 @@ impl Authenticator {
             keys: KeyCache::new(Arc::clone(&ports.signing_keys)),
             users: UserCache::new(Arc::clone(&ports.users)),
             ownership: config.ownership.clone(),
+            origin: config.origin.clone(),
+            sessions: Arc::clone(&ports.sessions),
+            revocations,
             checked: Mutex::new(BoundedCache::new(CHECKED_TOKENS)),
         }
     }
@@ -111,6 +132,30 @@ impl Authenticator {
     /// The key set, for publishing and readiness.
     pub(crate) fn keys(&self) -> &KeyCache {
         &self.keys
+    }
+
+    /// What has been revoked lately.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// The living session that a request's cookie names. A cookie that names none is no credential.
+    pub(crate) async fn browser_session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<BrowserSession>, StoreUnavailable> {
+        let PresentedCookie::One(token) = cookie::presented(headers, &self.origin) else {
+            return Ok(None);
+        };
+        let found = self
+            .sessions
+            .find_session(&token.hash(), self.clock.now_ms())
+            .await?;
+        Ok(found.map(|(session, user)| BrowserSession {
+            token,
+            session,
+            user: Arc::new(user),
+        }))
     }
 
     /// The whole way from a bearer to access.

@@ -5,9 +5,11 @@
 
 use std::net::Ipv6Addr;
 
-use epicenter_encryption::RootKeyring;
+use epicenter_encryption::{AuthSecret, RootKeyring};
 use epicenter_identity::OwnershipRule;
 use epicenter_update::Limits;
+
+use crate::oauth::clients::OAuthClient;
 
 /// The canonical public origin: scheme, host and optional port, as RFC 6454 section 6.2 writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,16 @@ impl PublicOrigin {
         })
     }
 
+    /// Whether browsers reach it by https: cookies are `Secure` then.
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
+    /// Whether it names this machine itself: a hub for development.
+    pub fn is_loopback(&self) -> bool {
+        self.authority.is_loopback()
+    }
+
     /// The origin as text, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -124,10 +136,13 @@ impl Authority {
         })
     }
 
+    fn is_loopback(&self) -> bool {
+        matches!(self.host.as_str(), "127.0.0.1" | "localhost" | "[::1]")
+    }
+
     /// Whether it names this machine itself at the given port (plain HTTP: without a port it is 80).
     pub fn is_loopback_at(&self, port: u16) -> bool {
-        matches!(self.host.as_str(), "127.0.0.1" | "localhost" | "[::1]")
-            && self.port.unwrap_or(Scheme::Http.default_port()) == port
+        self.is_loopback() && self.port.unwrap_or(Scheme::Http.default_port()) == port
     }
 }
 
@@ -151,6 +166,17 @@ pub struct HubConfig {
     pub ownership: OwnershipRule,
     /// The root of every owner's keyring.
     pub root_keyring: RootKeyring,
+    /// Signs what travels through browsers: pending requests, form state.
+    pub auth_secret: AuthSecret,
+    /// Who may make an account, and how long sessions last.
+    pub accounts: AccountsConfig,
+    /// Clients and lifetimes of the authorization server.
+    pub oauth: OAuthConfig,
+    /// Origins of pages that may call this hub with credentials, besides its own. Texts as browsers send them; an
+    /// extension's `chrome-extension://…` is one too.
+    pub trusted_origins: Vec<String>,
+    /// How much anybody may ask for.
+    pub rate_limits: RateLimitsConfig,
     /// The port the hub listens on when that is on a loopback address: loopback names at it are then accepted as `Host` too.
     pub loopback_port: Option<u16>,
     /// Largest HTTP body in bytes; the frame limit too. 5 MiB is what today's clients meet.
@@ -163,6 +189,128 @@ pub struct HubConfig {
     pub version: &'static str,
     /// Where the exact source is (AGPL section 13).
     pub source_url: String,
+}
+
+/// Who may make an account after the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignUpPolicy {
+    /// Anybody.
+    Open,
+    /// Who was invited.
+    Invite,
+    /// Nobody; operators add accounts.
+    #[default]
+    Closed,
+}
+
+/// Accounts and browser sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountsConfig {
+    /// Who may make an account.
+    pub sign_up: SignUpPolicy,
+    /// Whether people sign in with passwords.
+    pub password: bool,
+    /// Life of a browser session without use, in milliseconds.
+    pub session_ms: u64,
+    /// A session is extended at most this often, in milliseconds.
+    pub session_extend_ms: u64,
+    /// How recent a sign-in must be for what cannot be undone, in milliseconds.
+    pub recent_sign_in_ms: u64,
+}
+
+impl Default for AccountsConfig {
+    /// The figures of `identity.md` 1.
+    fn default() -> Self {
+        const DAY_MS: u64 = 86_400_000;
+        Self {
+            sign_up: SignUpPolicy::default(),
+            password: true,
+            session_ms: 7 * DAY_MS,
+            session_extend_ms: DAY_MS,
+            recent_sign_in_ms: 600_000,
+        }
+    }
+}
+
+/// The authorization server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthConfig {
+    /// Every client, the built-in ones included.
+    pub clients: Vec<OAuthClient>,
+    /// Life of an access token, in milliseconds.
+    pub access_token_ms: u64,
+    /// Life of an id_token, in milliseconds.
+    pub id_token_ms: u64,
+    /// Life of a code, in milliseconds.
+    pub code_ms: u64,
+    /// Life of a code that a person carries over by hand, in milliseconds.
+    pub pasted_code_ms: u64,
+    /// Life of a refresh token that is not used, in milliseconds.
+    pub refresh_idle_ms: u64,
+    /// Life of a grant whatever is done with it, in milliseconds.
+    pub grant_ms: u64,
+    /// Life of a request that waits for a person to sign in or consent, in milliseconds.
+    pub pending_request_ms: u64,
+}
+
+impl Default for OAuthConfig {
+    /// The figures of `identity.md` 2; the idle life of a refresh token is what clients meet today.
+    fn default() -> Self {
+        const DAY_MS: u64 = 86_400_000;
+        Self {
+            clients: Vec::new(),
+            access_token_ms: 600_000,
+            id_token_ms: 600_000,
+            code_ms: 60_000,
+            pasted_code_ms: 600_000,
+            refresh_idle_ms: 30 * DAY_MS,
+            grant_ms: 365 * DAY_MS,
+            pending_request_ms: 600_000,
+        }
+    }
+}
+
+/// A number of acts in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once, and in `per_ms`.
+    pub count: u32,
+    /// Milliseconds in which they come back.
+    pub per_ms: u64,
+}
+
+/// How much anybody may ask for, by IP address unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitsConfig {
+    /// False switches all of them off.
+    pub enabled: bool,
+    /// Attempts to sign in or up, by address.
+    pub sign_in: Rate,
+    /// Wrong passwords for one account from one address; then it doubles its pause.
+    pub sign_in_account: Rate,
+    /// Calls of the token endpoint, by address.
+    pub token: Rate,
+    /// Calls of any other endpoint below `/auth`, by address.
+    pub auth: Rate,
+    /// Calls of the API, by account.
+    pub api: Rate,
+}
+
+impl Default for RateLimitsConfig {
+    fn default() -> Self {
+        let per_minute = |count| Rate {
+            count,
+            per_ms: 60_000,
+        };
+        Self {
+            enabled: true,
+            sign_in: per_minute(20),
+            sign_in_account: per_minute(5),
+            token: per_minute(120),
+            auth: per_minute(300),
+            api: per_minute(6_000),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod auth;
 mod body;
 pub mod config;
 mod error;
 mod handshake;
 mod middleware;
-mod oauth;
+pub mod oauth;
+mod pages;
+pub mod peer;
 pub mod ports;
 mod query;
+pub mod revocations;
 mod rooms;
 mod router;
+pub mod secret;
 mod session;
 mod state;
 mod status;

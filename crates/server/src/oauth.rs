@@ -1,3 +1,6 @@
-//! The authorization server, as far as it exists: its public keys.
+//! The authorization server (`identity.md` 2): codes, grants, tokens, keys, metadata.
 
+pub(crate) mod authorize;
+pub mod clients;
 pub(crate) mod routes;
+pub mod store;

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epicenter_identity::{Access, ClientId, DeviceId, OwnerId, RoomId, RoomName, UserId};
 use epicenter_room::{Answer, Request};
+use zeroize::Zeroizing;
+
+use crate::accounts::store::{Accounts, Sessions};
+use crate::oauth::store::Grants;
 
 /// A store could not be reached or failed. The cause is logged where it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,16 @@ pub struct Ports {
     pub verify: Arc<dyn Verify>,
     /// Public signing keys.
     pub signing_keys: Arc<dyn SigningKeys>,
+    /// The private key that signs now.
+    pub signer: Arc<dyn Signer>,
+    /// Password hashing.
+    pub passwords: Arc<dyn PasswordHasher>,
+    /// Accounts, in full.
+    pub accounts: Arc<dyn Accounts>,
+    /// Browser sessions.
+    pub sessions: Arc<dyn Sessions>,
+    /// Codes, grants, refresh tokens.
+    pub grants: Arc<dyn Grants>,
     /// Accounts.
     pub users: Arc<dyn Users>,
     /// Device ids of a shared owner.
@@ -75,6 +89,85 @@ pub trait SigningKeys: Send + Sync {
 pub trait Verify: Send + Sync {
     /// Whether `signature`, the 64 raw bytes r and s of RFC 7518 section 3.4, is the key's over the message.
     fn verify_es256(&self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// The private half of a signing key.
+pub trait SigningKey: Send + Sync {
+    /// Key id: the RFC 7638 thumbprint.
+    fn kid(&self) -> &str;
+
+    /// Signs with ES256: r and s, 32 bytes each.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    fn sign_es256(&self, message: &[u8]) -> Result<[u8; 64], StoreUnavailable>;
+}
+
+/// The key that signs now. It is among the published keys for as long as any token it signed lives.
+#[async_trait]
+pub trait Signer: Send + Sync {
+    /// The newest key that is published for long enough.
+    async fn signing_key(&self, now_ms: u64) -> Result<Arc<dyn SigningKey>, StoreUnavailable>;
+}
+
+/// Why a password was neither hashed nor checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashingError {
+    /// Too many wait already: answer 503 with `Retry-After`.
+    #[error("too many passwords wait to be hashed")]
+    Busy,
+    /// The hash cannot be read or made. The cause is logged where it happened.
+    #[error("the password cannot be hashed")]
+    Failed,
+}
+
+/// What a check of a password says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordCheck {
+    /// Another password.
+    Wrong,
+    /// The password.
+    Right {
+        /// The hash to store in its place, when its parameters are out of date.
+        rehashed: Option<String>,
+    },
+}
+
+/// Why a password is not taken; the messages are for the person who chose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordProblem {
+    /// Fewer than 8 characters.
+    #[error("The password is too short. Use at least 8 characters; a long phrase is best.")]
+    TooShort,
+    /// More than 1,024 bytes.
+    #[error("The password is too long. Use at most 1,024 bytes.")]
+    TooLong,
+    /// On the list of those that everybody tries first, or made of the address.
+    #[error(
+        "This password is among the first that anybody would try. Choose one that nobody else uses."
+    )]
+    Trivial,
+}
+
+/// Argon2id in a queue of the host's: bounded in length, in memory and in cores.
+#[async_trait]
+pub trait PasswordHasher: Send + Sync {
+    /// Whether a new password may be used at all.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check_new(&self, password: &str, email: &str) -> Result<(), PasswordProblem>;
+
+    /// Hashes a new password; a PHC string.
+    async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashingError>;
+
+    /// Checks a password. `None` stands for an account that does not exist or has no password: it takes as long as any
+    /// other check and is always wrong.
+    async fn check(
+        &self,
+        password: Zeroizing<String>,
+        hash: Option<String>,
+    ) -> Result<PasswordCheck, HashingError>;
 }
 
 /// A stored account. Its `Debug` form leaves name and address out.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::Authenticator;
 use crate::config::HubConfig;
 use crate::ports::Ports;
+use crate::revocations::Revocations;
 
 /// Configuration, ports and what the hub remembers about callers; shared by all requests.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub(crate) type SharedHub = Arc<HubState>;
 
 impl HubState {
     pub(crate) fn new(config: HubConfig, ports: Ports) -> Self {
-        let authenticator = Authenticator::new(&config, &ports);
+        let revocations = Revocations::new(ports.clock.now_ms());
+        let authenticator = Authenticator::new(&config, &ports, revocations);
         Self {
             config,
             ports,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use epicenter_api::{ErrorName, Jwk, Jwks};
 use http::header::CACHE_CONTROL;
 
-use crate::error::Refusal;
+use crate::error::{Refusal, not_found};
 use crate::ports::PublicKey;
 use crate::state::SharedHub;
 
@@ -31,4 +31,36 @@ fn to_jwk(key: &PublicKey) -> Jwk {
     x.copy_from_slice(&key.point[1..33]);
     y.copy_from_slice(&key.point[33..65]);
     Jwk::es256(&key.kid, &x, &y)
+}
+
+pub(crate) async fn authorize() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn token() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn revoke() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn introspect() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn userinfo() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn end_session() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn server_metadata() -> Refusal {
+    not_found().await
+}
+
+pub(crate) async fn resource_metadata() -> Refusal {
+    not_found().await
 }

@@ -1,0 +1,1 @@
+//! Pure decisions about addresses, names and links.

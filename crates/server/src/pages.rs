@@ -1,0 +1,3 @@
+//! What people see (`http.md`).
+
+pub(crate) mod routes;
