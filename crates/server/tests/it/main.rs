@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod callers;
+mod gate;
 mod hub;
 mod keys;
 mod logs;
