@@ -2,5 +2,11 @@
 
 pub(crate) mod authorize;
 pub mod clients;
+mod parameters;
+mod pending;
+mod pkce;
+mod redirect;
+mod request;
 pub(crate) mod routes;
+mod scopes;
 pub mod store;
