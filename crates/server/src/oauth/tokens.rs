@@ -13,13 +13,14 @@ use sha2::{Digest as _, Sha256};
 use super::answer::TokenAnswer;
 use super::store::{Grant, Grants, RevocationReason};
 use crate::accounts::store::{Act, Actor};
-use crate::config::OAuthConfig;
-use crate::ports::{Random, Signer, SigningKey, StoreUnavailable, User, Users};
+use crate::config::{HubConfig, OAuthConfig};
+use crate::ports::{Ports, Random, Signer, SigningKey, StoreUnavailable, User, Users};
 use crate::revocations::{Revocations, Subject};
 use crate::secret::Secret;
 
 /// What the token service calls on its host.
 #[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct TokenPorts {
     /// Codes, grants, refresh tokens.
     pub grants: Arc<dyn Grants>,
@@ -104,6 +105,22 @@ impl TokenService {
             ports,
             revocations,
         }
+    }
+
+    /// The service of a hub.
+    pub(crate) fn of_hub(config: &HubConfig, ports: &Ports, revocations: Revocations) -> Self {
+        let token_ports = TokenPorts {
+            grants: Arc::clone(&ports.grants),
+            users: Arc::clone(&ports.users),
+            signer: Arc::clone(&ports.signer),
+            random: Arc::clone(&ports.random),
+        };
+        Self::new(
+            config.issuer(),
+            config.oauth.clone(),
+            token_ports,
+            revocations,
+        )
     }
 
     /// Signs the tokens of an answer.
