@@ -7,6 +7,7 @@ use epicenter_identity::Access;
 use crate::auth::Authenticator;
 use crate::config::HubConfig;
 use crate::limits::{Kind, Limits, RetryAfter};
+use crate::oauth::TokenService;
 use crate::origins::TrustedOrigins;
 use crate::ports::Ports;
 use crate::revocations::Revocations;
@@ -18,6 +19,7 @@ pub(crate) struct HubState {
     pub(crate) ports: Ports,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: Limits,
+    pub(crate) tokens: TokenService,
     pub(crate) trusted_origins: TrustedOrigins,
 }
 
@@ -27,6 +29,7 @@ pub(crate) type SharedHub = Arc<HubState>;
 impl HubState {
     pub(crate) fn new(config: HubConfig, ports: Ports) -> Self {
         let revocations = Revocations::new(ports.clock.now_ms());
+        let tokens = TokenService::of_hub(&config, &ports, revocations.clone());
         let authenticator = Authenticator::new(&config, &ports, revocations);
         let limits = Limits::new(config.rate_limits.clone());
         let trusted_origins = TrustedOrigins::of(&config);
@@ -35,6 +38,7 @@ impl HubState {
             ports,
             authenticator,
             limits,
+            tokens,
             trusted_origins,
         }
     }
