@@ -2,9 +2,15 @@
 #![cfg(test)]
 
 mod callers;
+mod gate;
 mod hub;
 mod keys;
 mod logs;
+mod oauth_authorize;
+mod oauth_code;
+mod oauth_endpoints;
+mod oauth_hub;
+mod oauth_refresh;
 mod ports;
 mod rooms;
 mod surface;
