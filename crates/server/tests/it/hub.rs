@@ -14,9 +14,9 @@ use epicenter_server::Hub;
 use epicenter_server::config::{
     AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
 };
-use epicenter_server::ports::{Ports, PublicKey, SigningKey, StoreUnavailable};
-use epicenter_server::revocations::Revocations;
+use epicenter_server::ports::{Clock as _, Ports, PublicKey, SigningKey, StoreUnavailable};
 use epicenter_server::upgrade::UpgradeDecision;
+use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -26,10 +26,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::logs;
-use crate::no_store::NoStore;
 use crate::ports::{
     Counter, FakeDevices, FakeHealth, FakeKeys, FakePasswords, FakeRooms, FakeSigner, FakeUsers,
-    RingVerify, TestClock,
+    RingVerify, TestClock, TestFeed,
 };
 
 pub(crate) const ORIGIN: &str = "https://hub.example";
@@ -130,12 +129,13 @@ pub(crate) struct TestHub {
     pub(crate) devices: Arc<FakeDevices>,
     pub(crate) rooms: Arc<FakeRooms>,
     pub(crate) health: Arc<FakeHealth>,
+    /// Accounts, sessions and grants.
+    pub(crate) store: Arc<MemoryStore>,
     pub(crate) passwords: Arc<FakePasswords>,
     pub(crate) signer: Arc<Signer>,
     /// What [`FakeSigner`] hands out; the same key as `signer` unless a test changes it.
     pub(crate) signing: Arc<FakeSigner>,
-    /// Where the host brings what was revoked.
-    pub(crate) revocations: Revocations,
+    feed: TestFeed,
 }
 
 impl TestHub {
@@ -162,7 +162,8 @@ impl TestHub {
         let clock = Arc::new(TestClock::at(NOW * 1_000));
         let verify = Arc::new(RingVerify::default());
         let keys = Arc::new(FakeKeys::default());
-        let users = Arc::new(FakeUsers::default());
+        let store = Arc::new(MemoryStore::new());
+        let users = Arc::new(FakeUsers::of(store.clone()));
         let devices = Arc::new(FakeDevices::default());
         let rooms = Arc::new(FakeRooms::default());
         let health = Arc::new(FakeHealth::default());
@@ -196,15 +197,20 @@ impl TestHub {
             signing_keys: keys.clone(),
             signer: signing.clone(),
             passwords: passwords.clone(),
-            accounts: Arc::new(NoStore),
-            sessions: Arc::new(NoStore),
-            grants: Arc::new(NoStore),
+            accounts: store.clone(),
+            sessions: store.clone(),
+            grants: store.clone(),
             users: users.clone(),
             devices: devices.clone(),
             rooms: rooms.clone(),
             health: health.clone(),
         };
         let (router, revocations) = Hub::router(config, ports);
+        let feed = TestFeed {
+            store: store.clone(),
+            revocations: revocations.clone(),
+        };
+        clock.drive(Some(feed.clone()));
         Self {
             router,
             clock,
@@ -214,11 +220,22 @@ impl TestHub {
             devices,
             rooms,
             health,
+            store,
             passwords,
             signer,
             signing,
-            revocations,
+            feed,
         }
+    }
+
+    /// Brings what the store has revoked; time that moves does it too.
+    pub(crate) fn hear(&self) {
+        self.feed.hear(self.clock.now_ms());
+    }
+
+    /// From now on the feed brings nothing, not even that there is nothing.
+    pub(crate) fn silence_feed(&self) {
+        self.clock.drive(None);
     }
 
     pub(crate) fn send(

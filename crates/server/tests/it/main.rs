@@ -10,7 +10,6 @@ mod callers;
 mod hub;
 mod keys;
 mod logs;
-mod no_store;
 mod ports;
 mod rooms;
 mod surface;
