@@ -4,7 +4,7 @@
 //! Every answer keeps 401 and 503 apart: a token is called invalid only when key set and account store had their say.
 
 mod bearer;
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod cookie;
 mod keys;
 pub mod token;

@@ -7,6 +7,7 @@ mod body;
 pub mod config;
 mod error;
 mod handshake;
+mod limits;
 mod middleware;
 pub mod oauth;
 mod pages;

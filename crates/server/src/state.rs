@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Authenticator;
 use crate::config::HubConfig;
+use crate::limits::Limits;
 use crate::ports::Ports;
 use crate::revocations::Revocations;
 
@@ -13,6 +14,7 @@ pub(crate) struct HubState {
     pub(crate) config: HubConfig,
     pub(crate) ports: Ports,
     pub(crate) authenticator: Authenticator,
+    pub(crate) limits: Limits,
 }
 
 /// The state as handlers extract it.
@@ -22,10 +24,12 @@ impl HubState {
     pub(crate) fn new(config: HubConfig, ports: Ports) -> Self {
         let revocations = Revocations::new(ports.clock.now_ms());
         let authenticator = Authenticator::new(&config, &ports, revocations);
+        let limits = Limits::new(config.rate_limits.clone());
         Self {
             config,
             ports,
             authenticator,
+            limits,
         }
     }
 

@@ -5,6 +5,7 @@ mod callers;
 mod hub;
 mod keys;
 mod logs;
+mod no_store;
 mod ports;
 mod rooms;
 mod surface;

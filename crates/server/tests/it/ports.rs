@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use epicenter_identity::{Access, ClientId, DeviceId, OwnerId, RoomId, RoomName, UserId};
 use epicenter_room::{Answer, Request as RoomRequest};
 use epicenter_server::ports::{
-    Clock, Devices, Health, PublicKey, Random, RoomPage, Rooms, SigningKeys, StoreUnavailable,
-    User, Users, Verify,
+    Clock, Devices, HashingError, Health, PasswordCheck, PasswordHasher, PasswordProblem,
+    PublicKey, Random, RoomPage, Rooms, Signer, SigningKey, SigningKeys, StoreUnavailable, User,
+    Users, Verify,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
 /// Time that moves when told to.
 #[derive(Debug)]
@@ -242,5 +244,85 @@ impl Health for FakeHealth {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Hands out one key, or fails.
+pub(crate) struct FakeSigner {
+    pub(crate) key: Mutex<Arc<dyn SigningKey>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl FakeSigner {
+    pub(crate) fn of(key: Arc<dyn SigningKey>) -> Self {
+        Self {
+            key: Mutex::new(key),
+            down: AtomicBool::new(false),
+        }
+    }
+}
+
+#[async_trait]
+impl Signer for FakeSigner {
+    async fn signing_key(&self, _now_ms: u64) -> Result<Arc<dyn SigningKey>, StoreUnavailable> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreUnavailable);
+        }
+        Ok(Arc::clone(&self.key.lock().unwrap()))
+    }
+}
+
+/// Hashes that can be read: `hashed:` and the password. Counts what it is asked; busy when told to.
+#[derive(Default)]
+pub(crate) struct FakePasswords {
+    pub(crate) hashed: AtomicUsize,
+    /// Checks of all kinds, those without a hash included.
+    pub(crate) checked: AtomicUsize,
+    pub(crate) busy: AtomicBool,
+}
+
+/// What [`FakePasswords`] makes of a password.
+pub(crate) fn hashed(password: &str) -> String {
+    format!("hashed:{password}")
+}
+
+#[async_trait]
+impl PasswordHasher for FakePasswords {
+    fn check_new(&self, password: &str, email: &str) -> Result<(), PasswordProblem> {
+        if password.chars().count() < 8 {
+            return Err(PasswordProblem::TooShort);
+        }
+        if password.len() > 1_024 {
+            return Err(PasswordProblem::TooLong);
+        }
+        if password == "password" || password == email {
+            return Err(PasswordProblem::Trivial);
+        }
+        Ok(())
+    }
+
+    async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashingError> {
+        if self.busy.load(Ordering::SeqCst) {
+            return Err(HashingError::Busy);
+        }
+        self.hashed.fetch_add(1, Ordering::SeqCst);
+        Ok(hashed(&password))
+    }
+
+    async fn check(
+        &self,
+        password: Zeroizing<String>,
+        hash: Option<String>,
+    ) -> Result<PasswordCheck, HashingError> {
+        if self.busy.load(Ordering::SeqCst) {
+            return Err(HashingError::Busy);
+        }
+        self.checked.fetch_add(1, Ordering::SeqCst);
+        let is_right = hash.is_some_and(|hash| hash == hashed(&password));
+        Ok(if is_right {
+            PasswordCheck::Right { rehashed: None }
+        } else {
+            PasswordCheck::Wrong
+        })
     }
 }
