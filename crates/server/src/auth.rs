@@ -7,6 +7,7 @@ mod bearer;
 pub(crate) mod cache;
 pub(crate) mod cookie;
 mod keys;
+mod signed;
 pub mod token;
 mod users;
 
@@ -24,6 +25,7 @@ use self::cache::BoundedCache;
 use self::cookie::PresentedCookie;
 use self::keys::FoundKey;
 pub(crate) use self::keys::KeyCache;
+pub(crate) use self::signed::Expiry;
 use self::token::{
     AcceptedTypes, Claims, CompactToken, TokenError, TokenVerifier, VerifierOptions,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::Authenticator;
 use crate::config::HubConfig;
 use crate::limits::Limits;
+use crate::oauth::TokenService;
 use crate::ports::Ports;
 use crate::revocations::Revocations;
 
@@ -15,6 +16,7 @@ pub(crate) struct HubState {
     pub(crate) ports: Ports,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: Limits,
+    pub(crate) tokens: TokenService,
 }
 
 /// The state as handlers extract it.
@@ -23,6 +25,7 @@ pub(crate) type SharedHub = Arc<HubState>;
 impl HubState {
     pub(crate) fn new(config: HubConfig, ports: Ports) -> Self {
         let revocations = Revocations::new(ports.clock.now_ms());
+        let tokens = TokenService::of_hub(&config, &ports, revocations.clone());
         let authenticator = Authenticator::new(&config, &ports, revocations);
         let limits = Limits::new(config.rate_limits.clone());
         Self {
@@ -30,6 +33,7 @@ impl HubState {
             ports,
             authenticator,
             limits,
+            tokens,
         }
     }
 
