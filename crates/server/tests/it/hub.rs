@@ -17,6 +17,7 @@ use epicenter_server::config::{
 use epicenter_server::ports::{Ports, PublicKey, SigningKey, StoreUnavailable};
 use epicenter_server::revocations::Revocations;
 use epicenter_server::upgrade::UpgradeDecision;
+use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -26,7 +27,6 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::logs;
-use crate::no_store::NoStore;
 use crate::ports::{
     Counter, FakeDevices, FakeHealth, FakeKeys, FakePasswords, FakeRooms, FakeSigner, FakeUsers,
     RingVerify, TestClock,
@@ -130,6 +130,8 @@ pub(crate) struct TestHub {
     pub(crate) devices: Arc<FakeDevices>,
     pub(crate) rooms: Arc<FakeRooms>,
     pub(crate) health: Arc<FakeHealth>,
+    /// Accounts, sessions and grants.
+    pub(crate) store: Arc<MemoryStore>,
     pub(crate) passwords: Arc<FakePasswords>,
     pub(crate) signer: Arc<Signer>,
     /// What [`FakeSigner`] hands out; the same key as `signer` unless a test changes it.
@@ -162,7 +164,8 @@ impl TestHub {
         let clock = Arc::new(TestClock::at(NOW * 1_000));
         let verify = Arc::new(RingVerify::default());
         let keys = Arc::new(FakeKeys::default());
-        let users = Arc::new(FakeUsers::default());
+        let store = Arc::new(MemoryStore::new());
+        let users = Arc::new(FakeUsers::of(store.clone()));
         let devices = Arc::new(FakeDevices::default());
         let rooms = Arc::new(FakeRooms::default());
         let health = Arc::new(FakeHealth::default());
@@ -196,9 +199,9 @@ impl TestHub {
             signing_keys: keys.clone(),
             signer: signing.clone(),
             passwords: passwords.clone(),
-            accounts: Arc::new(NoStore),
-            sessions: Arc::new(NoStore),
-            grants: Arc::new(NoStore),
+            accounts: store.clone(),
+            sessions: store.clone(),
+            grants: store.clone(),
             users: users.clone(),
             devices: devices.clone(),
             rooms: rooms.clone(),
@@ -214,6 +217,7 @@ impl TestHub {
             devices,
             rooms,
             health,
+            store,
             passwords,
             signer,
             signing,

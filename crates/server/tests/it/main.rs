@@ -5,7 +5,6 @@ mod callers;
 mod hub;
 mod keys;
 mod logs;
-mod no_store;
 mod ports;
 mod rooms;
 mod surface;

@@ -13,6 +13,7 @@ use epicenter_server::ports::{
     PublicKey, Random, RoomPage, Rooms, Signer, SigningKey, SigningKeys, StoreUnavailable, User,
     Users, Verify,
 };
+use epicenter_store::memory::MemoryStore;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
@@ -92,14 +93,24 @@ impl SigningKeys for FakeKeys {
     }
 }
 
-#[derive(Default)]
+/// People that tests make up, and behind them those of the store.
 pub(crate) struct FakeUsers {
+    store: Arc<MemoryStore>,
     pub(crate) users: Mutex<BTreeMap<String, User>>,
     pub(crate) reads: AtomicUsize,
     pub(crate) down: AtomicBool,
 }
 
 impl FakeUsers {
+    pub(crate) fn of(store: Arc<MemoryStore>) -> Self {
+        Self {
+            store,
+            users: Mutex::default(),
+            reads: AtomicUsize::default(),
+            down: AtomicBool::default(),
+        }
+    }
+
     pub(crate) fn add(&self, id: &str) {
         let user = User {
             id: UserId::parse(id).unwrap(),
@@ -124,7 +135,11 @@ impl Users for FakeUsers {
         if self.down.load(Ordering::SeqCst) {
             return Err(StoreUnavailable);
         }
-        Ok(self.users.lock().unwrap().get(id.as_str()).cloned())
+        let made_up = self.users.lock().unwrap().get(id.as_str()).cloned();
+        match made_up {
+            Some(user) => Ok(Some(user)),
+            None => self.store.find_user(id).await,
+        }
     }
 }
 
