@@ -8,7 +8,6 @@ mod destination;
 mod elements;
 mod form;
 pub(crate) mod headers;
-mod local_path;
 mod page;
 mod problem;
 pub(crate) mod routes;

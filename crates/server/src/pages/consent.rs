@@ -1,12 +1,13 @@
 //! What an app will be able to do, and whether the person agrees.
 
+use epicenter_identity::{Scope, Scopes};
 use maud::{Markup, html};
 
 use super::account::use_another;
 use super::destination::Destination;
-use super::elements::{hidden, person, tick};
+use super::elements::{person, tick};
 use super::page::Page;
-use super::words::{self, AnswerGoesTo, answer_goes_to};
+use super::words::{self, AnswerGoesTo, ScopeWords, answer_goes_to};
 use crate::oauth::authorize::PendingRequest;
 use crate::ports::User;
 
@@ -22,7 +23,6 @@ pub(super) fn page(request: &PendingRequest, user: &User) -> Page {
         div.notice { (way_back(request)) }
         form method="post" action="/consent" {
             (destination.hidden_fields())
-            (hidden("user", user.id.as_str()))
             div.actions {
                 button.button name="accept" value="true" { "Allow" }
                 button.button.quiet name="accept" value="false" { "Do not allow" }
@@ -37,14 +37,24 @@ fn abilities(request: &PendingRequest) -> Markup {
     html! {
         h2 { (request.client.name) " will be able to" }
         ul.grants {
+            @if request.scopes == Scopes::NONE {
+                // Without any scope an app still learns who somebody is.
+                (ability(&words::scope(Scope::OpenId)))
+            }
             @for scope in request.scopes.iter().map(words::scope) {
-                li.heavy[scope.is_heavy] {
-                    (tick())
-                    div {
-                        (scope.text)
-                        @if let Some(detail) = scope.detail { small { (detail) } }
-                    }
-                }
+                (ability(&scope))
+            }
+        }
+    }
+}
+
+fn ability(words: &ScopeWords) -> Markup {
+    html! {
+        li.heavy[words.is_heavy] {
+            (tick())
+            div {
+                (words.text)
+                @if let Some(detail) = words.detail { small { (detail) } }
             }
         }
     }

@@ -4,7 +4,7 @@ use maud::html;
 
 use super::account::use_another;
 use super::destination::Destination;
-use super::elements::{hidden, person};
+use super::elements::person;
 use super::page::Page;
 use super::words::{AnswerGoesTo, answer_goes_to};
 use crate::oauth::authorize::PendingRequest;
@@ -28,7 +28,6 @@ pub(super) fn page(request: &PendingRequest, user: &User) -> Page {
         div.notice { p { "Continue only if you have just started this in " (app) " yourself." } }
         form method="post" action="/continue" {
             (destination.hidden_fields())
-            (hidden("user", user.id.as_str()))
             div.actions {
                 button.button name="accept" value="true" { "Continue as " (user.name) }
                 button.button.quiet name="accept" value="false" { "Cancel" }

@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use super::elements::hidden;
 use super::form::Form;
 use super::headers::FormTargets;
-use super::local_path::LocalPath;
 use super::words;
+use crate::accounts::rules::is_safe_callback;
 use crate::oauth::authorize::{AuthorizeError, PendingRequest, Step};
 use crate::query;
 use crate::state::HubState;
@@ -22,8 +22,8 @@ const CALLBACK: &str = "callbackURL";
 pub(super) enum Destination {
     /// Back into the request of an app.
     Request(Box<PendingRequest>),
-    /// To a path of this hub.
-    Path(LocalPath),
+    /// To a page of this hub; found to be safe.
+    Page(String),
     /// Nowhere in particular.
     Nowhere,
 }
@@ -36,21 +36,24 @@ impl Destination {
             return Ok(Self::Request(Box::new(pending)));
         }
         let callback = query::values(Some(text), CALLBACK).next().flatten();
-        Ok(Self::of_callback(callback.as_deref()))
+        Ok(Self::of_callback(hub, &callback.unwrap_or_default()))
     }
 
     /// Reads the hidden fields of a form.
     pub(super) fn of_form(hub: &HubState, form: &Form) -> Result<Self, AuthorizeError> {
         match form.text(OAUTH_QUERY) {
-            "" => Ok(Self::of_callback(Some(form.text(CALLBACK)))),
+            "" => Ok(Self::of_callback(hub, form.text(CALLBACK))),
             query => Ok(Self::Request(Box::new(hub.pending_request(query)?))),
         }
     }
 
-    fn of_callback(callback: Option<&str>) -> Self {
-        callback
-            .and_then(LocalPath::parse)
-            .map_or(Self::Nowhere, Self::Path)
+    fn of_callback(hub: &HubState, callback: &str) -> Self {
+        // Pages lead to pages of this hub; other origins are for callers that are told why they are refused.
+        if !callback.is_empty() && is_safe_callback(callback, &hub.config.origin, &[]) {
+            Self::Page(callback.to_owned())
+        } else {
+            Self::Nowhere
+        }
     }
 
     pub(super) fn request(&self) -> Option<&PendingRequest> {
@@ -65,7 +68,7 @@ impl Destination {
         html! {
             @match self {
                 Self::Request(pending) => { (hidden(OAUTH_QUERY, &pending.query.0)) }
-                Self::Path(path) => { (hidden(CALLBACK, path.as_str())) }
+                Self::Page(page) => { (hidden(CALLBACK, page)) }
                 Self::Nowhere => {}
             }
         }
@@ -75,9 +78,9 @@ impl Destination {
     pub(super) fn link(&self, page: &str) -> String {
         match self {
             Self::Request(pending) => format!("{page}?{}", pending.query.0),
-            Self::Path(path) => {
+            Self::Page(callback) => {
                 let query = form_urlencoded::Serializer::new(String::new())
-                    .append_pair(CALLBACK, path.as_str())
+                    .append_pair(CALLBACK, callback)
                     .finish();
                 format!("{page}?{query}")
             }
@@ -95,15 +98,8 @@ impl Destination {
 }
 
 /// The way to the next step of an authorization request.
-pub(super) fn follow(step: Step) -> Response {
-    let location = match step {
-        Step::Redirect(url) => url,
-        Step::SignIn(query) => format!("/sign-in?{}", query.0),
-        Step::Continue(query) => format!("/continue?{}", query.0),
-        Step::Consent(query) => format!("/consent?{}", query.0),
-        Step::Refuse(error) => format!("/auth/error?error={}", error_code(error)),
-    };
-    see_other(&location)
+pub(super) fn follow(step: &Step) -> Response {
+    see_other(&step.location())
 }
 
 /// The way to another URL by GET.
@@ -119,14 +115,4 @@ pub(super) fn see_other(location: &str) -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (StatusCode::SEE_OTHER, headers).into_response()
-}
-
-/// The code that `/auth/error` explains.
-fn error_code(error: AuthorizeError) -> &'static str {
-    match error {
-        AuthorizeError::UnknownClient => "invalid_client",
-        AuthorizeError::RedirectUri => "invalid_redirect",
-        AuthorizeError::Malformed => "invalid_request",
-        AuthorizeError::Expired => "request_expired",
-    }
 }

@@ -5,6 +5,8 @@ use maud::{Markup, html};
 use super::problem::{Field, Problem};
 use crate::ports::User;
 
+const SUMMARY: &str = "problem";
+
 /// A labelled input. The error, when it is about this field, and the hint are part of its description.
 pub(super) struct TextField<'a> {
     pub(super) field: Field,
@@ -23,7 +25,13 @@ impl TextField<'_> {
         let id = self.field.id();
         let wrong = problem.filter(|problem| problem.is_about(self.field));
         let hint_id = self.hint.map(|_| format!("{id}-hint"));
-        let wrong_id = wrong.map(|_| format!("{id}-wrong"));
+        let wrong_id = wrong.map(|wrong| {
+            if wrong.has_one_field() {
+                format!("{id}-wrong")
+            } else {
+                SUMMARY.to_owned()
+            }
+        });
         let described: Vec<&str> = [wrong_id.as_deref(), hint_id.as_deref()]
             .into_iter()
             .flatten()
@@ -61,7 +69,7 @@ impl TextField<'_> {
                 } @else {
                     (input)
                 }
-                @if let Some(wrong) = wrong {
+                @if let Some(wrong) = wrong.filter(|wrong| wrong.has_one_field()) {
                     p.wrong id=[wrong_id] { (wrong.text()) }
                 }
                 @if let Some(hint) = self.hint {
@@ -76,7 +84,14 @@ impl TextField<'_> {
 pub(super) fn summary(problem: Option<&Problem>) -> Markup {
     html! {
         @if let Some(problem) = problem {
-            div.notice.failed role="alert" { p { (problem.text()) } }
+            div.notice.failed #(SUMMARY) role="alert" {
+                @match problem.first_field() {
+                    Some(field) if problem.has_one_field() => {
+                        p { "Please check the field “" a href=(format!("#{}", field.id())) { (field.name()) } "”." }
+                    }
+                    _ => { p { (problem.text()) } }
+                }
+            }
         }
     }
 }

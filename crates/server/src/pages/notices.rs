@@ -42,7 +42,7 @@ pub(super) fn of_code(code: &str) -> Page {
     match code {
         "invalid_client" | "unauthorized_client" => unknown_client(),
         "invalid_redirect" | "invalid_redirect_uri" => foreign_redirect(),
-        "request_expired" | "invalid_signature" => expired(),
+        "expired_request" => expired(),
         "invalid_request" | "unsupported_response_type" | "invalid_scope" | "invalid_target" => {
             malformed()
         }

@@ -1,6 +1,5 @@
 //! Why a form was not taken, in words for the person who sent it.
 
-use epicenter_api::ErrorName;
 use http::StatusCode;
 
 use crate::accounts::service::AccountError;
@@ -18,7 +17,17 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// Its id and name.
+    /// What people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Field::Token => "Link",
+            Field::Name => "Name",
+            Field::Email => "Email",
+            Field::Password => "Password",
+        }
+    }
+
+    /// Its id and name in the form.
     pub(super) fn id(self) -> &'static str {
         match self {
             Field::Token => "token",
@@ -48,14 +57,23 @@ impl Problem {
         self.fields.contains(&field)
     }
 
+    /// Whether one field alone is wrong; it then says so itself.
+    pub(super) fn has_one_field(&self) -> bool {
+        self.fields.len() == 1
+    }
+
     /// Where to go on typing.
     pub(super) fn first_field(&self) -> Option<Field> {
         self.fields.first().copied()
     }
 
-    /// For the access log, when the hub is at fault.
-    pub(super) fn error_name(&self) -> Option<ErrorName> {
-        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(ErrorName::StorageUnavailable)
+    /// The form came without the token of a link.
+    pub(super) fn no_link() -> Self {
+        Self::about(
+            &[Field::Token],
+            StatusCode::BAD_REQUEST,
+            "The link is missing. Open the link that you were given, or paste it here.",
+        )
     }
 
     fn about(fields: &'static [Field], status: StatusCode, text: impl Into<String>) -> Self {

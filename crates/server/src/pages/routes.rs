@@ -31,7 +31,7 @@ async fn show_sign_in(hub: &HubState, visit: &Visit) -> Result<Response, Page> {
     let destination = Destination::of_query(hub, &visit.query)?;
     if let Some(session) = &visit.session {
         match &destination {
-            Destination::Path(path) => return Ok(see_other(path.as_str())),
+            Destination::Page(page) => return Ok(see_other(page)),
             Destination::Nowhere => return Ok(visit.show(account::signed_in(&session.user))),
             Destination::Request(pending) => {
                 let step = hub
@@ -39,7 +39,7 @@ async fn show_sign_in(hub: &HubState, visit: &Visit) -> Result<Response, Page> {
                     .await?;
                 // Only a request that wants a fresh sign-in comes back to this page.
                 if !matches!(step, Step::SignIn(_)) {
-                    return Ok(follow(step));
+                    return Ok(follow(&step));
                 }
             }
         }
@@ -153,6 +153,10 @@ async fn take_sign_up(hub: &HubState, visit: &Visit, body: Body) -> Result<Respo
         password: form.password(),
         invitation: form.token(),
     };
+    if way == Way::Invitation && sign_up.invitation.is_none() {
+        let problem = Problem::no_link();
+        return Err(sign_up_form(way, &destination, Some(&form), Some(&problem)));
+    }
     match hub.sign_up(sign_up, &visit.attempt()).await {
         Ok(signed_in) => Ok(lead_on(hub, visit, signed_in, &destination).await),
         Err(AccountError::SetupRequired) => Err(notices::not_set_up()),
@@ -190,13 +194,9 @@ pub(crate) async fn submit_setup(
 async fn take_setup(hub: &HubState, visit: &Visit, body: Body) -> Result<Response, Page> {
     let form = Form::read(&visit.headers, body).await?;
     let destination = Destination::of_form(hub, &form)?;
-    let refused = |error: AccountError| {
-        let problem = Problem::from(error);
-        sign_up_form(Way::Setup, &destination, Some(&form), Some(&problem))
-    };
-    let link = form
-        .token()
-        .ok_or_else(|| refused(AccountError::LinkSpent))?;
+    let refused =
+        |problem: Problem| sign_up_form(Way::Setup, &destination, Some(&form), Some(&problem));
+    let link = form.token().ok_or_else(|| refused(Problem::no_link()))?;
     let set_up = SetUp {
         link,
         email: form.text("email").to_owned(),
@@ -209,7 +209,7 @@ async fn take_setup(hub: &HubState, visit: &Visit, body: Body) -> Result<Respons
         Err(AccountError::LinkSpent) if hub.ports.accounts.has_accounts().await? => {
             Err(notices::already_set_up())
         }
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(refused(error.into())),
     }
 }
 
@@ -220,22 +220,16 @@ async fn lead_on(
     signed_in: SignedIn,
     destination: &Destination,
 ) -> Response {
-    let life_s = hub.config.accounts.session_ms / 1_000;
-    let max_age_s = (!signed_in.session.ends_with_browser).then_some(life_s);
-    let line = cookie::set(&hub.config.origin, &signed_in.token, max_age_s);
-    let session = BrowserSession {
-        token: signed_in.token,
-        session: signed_in.session,
-        user: signed_in.user,
-    };
+    let line = hub.session_cookie(&signed_in.token, &signed_in.session);
+    let session = signed_in.browser_session();
     let mut response = match destination {
         Destination::Request(pending) => {
             let step = hub
                 .authorize(&pending.query.0, Some(&session), Answer::SignedIn)
                 .await;
-            visit.answer(step.map(follow).map_err(Page::from))
+            visit.answer(step.map(|step| follow(&step)).map_err(Page::from))
         }
-        Destination::Path(path) => see_other(path.as_str()),
+        Destination::Page(page) => see_other(page),
         Destination::Nowhere => see_other("/sign-in"),
     };
     // The session has begun whatever became of the request.
@@ -245,10 +239,11 @@ async fn lead_on(
 
 /// `GET /sign-out`
 pub(crate) async fn sign_out(visit: Visit) -> Response {
-    visit.show(match &visit.session {
+    let page = match &visit.session {
         Some(session) => account::sign_out(&session.user),
         None => account::signed_out(),
-    })
+    };
+    visit.answer(Ok(visit.show(page)))
 }
 
 /// `POST /sign-out`
@@ -296,7 +291,7 @@ fn show_question(
     let pending = hub.pending_request(&visit.query)?;
     Ok(match &visit.session {
         Some(session) => visit.show(page(&pending, &session.user)),
-        None => follow(Step::SignIn(pending.query)),
+        None => follow(&Step::SignIn(pending.query)),
     })
 }
 
@@ -327,16 +322,8 @@ async fn take_answer(
     let form = Form::read(&visit.headers, body).await?;
     let pending = hub.pending_request(form.text("oauth_query"))?;
     let Some(session) = &visit.session else {
-        return Ok(follow(Step::SignIn(pending.query)));
+        return Ok(follow(&Step::SignIn(pending.query)));
     };
-    if form.text("user") != session.user.id.as_str() {
-        // Another tab has signed somebody else in since the question was shown: nobody has answered it for them.
-        let step = match yes {
-            Answer::Consent => Step::Consent(pending.query),
-            _ => Step::Continue(pending.query),
-        };
-        return Ok(follow(step));
-    }
     let answer = match form.text("accept") {
         "true" => yes,
         _ => Answer::Deny,
@@ -344,7 +331,7 @@ async fn take_answer(
     let step = hub
         .authorize(&pending.query.0, Some(session), answer)
         .await?;
-    Ok(follow(step))
+    Ok(follow(&step))
 }
 
 /// `GET /auth/cli-callback`
