@@ -10,6 +10,7 @@ mod handshake;
 mod limits;
 mod middleware;
 pub mod oauth;
+mod origins;
 mod pages;
 pub mod peer;
 pub mod ports;

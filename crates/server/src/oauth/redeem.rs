@@ -88,8 +88,7 @@ impl TokenService {
 
     fn grant_of(&self, code: &AuthorizationCode, at_ms: u64) -> Grant {
         Grant {
-            id: GrantId::parse(&self.draw_name())
-                .expect("22 characters of base64url are a grant id"),
+            id: GrantId::parse(&self.draw_name()).expect("32 hexadecimal digits are a grant id"),
             user: code.user.clone(),
             client: code.client.clone(),
             scopes: code.scopes,

@@ -66,7 +66,9 @@ mod tests {
 
     const AT: u64 = 1_000_000;
     const END: u64 = AT + 30 * 86_400_000;
-    const UNSEEN: SecretHash = SecretHash::from_bytes([2; 32]);
+    fn unseen() -> SecretHash {
+        SecretHash::from_bytes([2; 32])
+    }
 
     fn newest() -> RefreshToken {
         RefreshToken {
@@ -95,7 +97,7 @@ mod tests {
     fn rotated(change: impl FnOnce(&mut Rotation)) -> RefreshToken {
         let mut rotation = Rotation {
             at_ms: AT,
-            successor: UNSEEN,
+            successor: unseen(),
             successor_was_presented: false,
             sealed_answer: Some(Vec::new()),
             reissued: false,
@@ -130,7 +132,11 @@ mod tests {
         check(&token, AT, Decision::Repeat);
         check(&token, AT - 5, Decision::Repeat);
         check(&token, AT + REPEAT_MS - 1, Decision::Repeat);
-        check(&token, AT + REPEAT_MS, Decision::Replace { unseen: UNSEEN });
+        check(
+            &token,
+            AT + REPEAT_MS,
+            Decision::Replace { unseen: unseen() },
+        );
         // Also when the successor went on, and when the answer is a second one.
         let token = rotated(|rotation| rotation.successor_was_presented = true);
         check(&token, AT + REPEAT_MS - 1, Decision::Repeat);
@@ -141,7 +147,7 @@ mod tests {
     #[test]
     fn a_lost_answer_is_replaced_once_and_for_a_week() {
         let token = rotated(|_| {});
-        let replace = Decision::Replace { unseen: UNSEEN };
+        let replace = Decision::Replace { unseen: unseen() };
         check(&token, AT + REPLACE_MS - 1, replace);
         check(&token, AT + REPLACE_MS, Decision::Reuse);
         let token = rotated(|rotation| rotation.reissued = true);

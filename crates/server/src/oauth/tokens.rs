@@ -220,11 +220,11 @@ impl TokenService {
         Ok(())
     }
 
-    /// 128 random bits as a name.
+    /// 128 random bits as a name of digits and letters.
     pub(super) fn draw_name(&self) -> String {
         let mut bytes = [0; 16];
         self.ports.random.fill(&mut bytes);
-        URL_SAFE_NO_PAD.encode(bytes)
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -14,8 +14,7 @@ use epicenter_server::Hub;
 use epicenter_server::config::{
     AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
 };
-use epicenter_server::ports::{Ports, PublicKey, SigningKey, StoreUnavailable};
-use epicenter_server::revocations::Revocations;
+use epicenter_server::ports::{Clock as _, Ports, PublicKey, SigningKey, StoreUnavailable};
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
@@ -29,7 +28,7 @@ use tower::ServiceExt as _;
 use crate::logs;
 use crate::ports::{
     Counter, FakeDevices, FakeHealth, FakeKeys, FakePasswords, FakeRooms, FakeSigner, FakeUsers,
-    RingVerify, TestClock,
+    RingVerify, TestClock, TestFeed,
 };
 
 pub(crate) const ORIGIN: &str = "https://hub.example";
@@ -136,8 +135,7 @@ pub(crate) struct TestHub {
     pub(crate) signer: Arc<Signer>,
     /// What [`FakeSigner`] hands out; the same key as `signer` unless a test changes it.
     pub(crate) signing: Arc<FakeSigner>,
-    /// Where the host brings what was revoked.
-    pub(crate) revocations: Revocations,
+    feed: TestFeed,
 }
 
 impl TestHub {
@@ -208,6 +206,11 @@ impl TestHub {
             health: health.clone(),
         };
         let (router, revocations) = Hub::router(config, ports);
+        let feed = TestFeed {
+            store: store.clone(),
+            revocations: revocations.clone(),
+        };
+        clock.drive(Some(feed.clone()));
         Self {
             router,
             clock,
@@ -221,8 +224,18 @@ impl TestHub {
             passwords,
             signer,
             signing,
-            revocations,
+            feed,
         }
+    }
+
+    /// Brings what the store has revoked; time that moves does it too.
+    pub(crate) fn hear(&self) {
+        self.feed.hear(self.clock.now_ms());
+    }
+
+    /// From now on the feed brings nothing, not even that there is nothing.
+    pub(crate) fn silence_feed(&self) {
+        self.clock.drive(None);
     }
 
     pub(crate) fn send(

@@ -13,27 +13,62 @@ use epicenter_server::ports::{
     PublicKey, Random, RoomPage, Rooms, Signer, SigningKey, SigningKeys, StoreUnavailable, User,
     Users, Verify,
 };
+use epicenter_server::revocations::Revocations;
 use epicenter_store::memory::MemoryStore;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
-/// Time that moves when told to.
+/// Time that moves when told to, and the feed of revocations moves with it.
 #[derive(Debug)]
-pub(crate) struct TestClock(AtomicU64);
+pub(crate) struct TestClock {
+    now_ms: AtomicU64,
+    feed: Mutex<Option<TestFeed>>,
+}
+
+/// What a host does with the store's revocations.
+#[derive(Clone, Debug)]
+pub(crate) struct TestFeed {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) revocations: Revocations,
+}
+
+impl TestFeed {
+    /// Reads the feed to its end, unless the store fails.
+    pub(crate) fn hear(&self, now_ms: u64) {
+        let Ok(rows) = self.store.revocations_since(0) else {
+            return;
+        };
+        for row in rows {
+            self.revocations.note(&row.subject, row.at_ms);
+        }
+        self.revocations.heard(now_ms);
+    }
+}
 
 impl TestClock {
     pub(crate) fn at(milliseconds: u64) -> Self {
-        Self(AtomicU64::new(milliseconds))
+        Self {
+            now_ms: AtomicU64::new(milliseconds),
+            feed: Mutex::default(),
+        }
+    }
+
+    /// From now on the feed is read whenever time moves, or (`None`) it is silent.
+    pub(crate) fn drive(&self, feed: Option<TestFeed>) {
+        *self.feed.lock().unwrap() = feed;
     }
 
     pub(crate) fn advance(&self, milliseconds: u64) {
-        self.0.fetch_add(milliseconds, Ordering::SeqCst);
+        self.now_ms.fetch_add(milliseconds, Ordering::SeqCst);
+        if let Some(feed) = &*self.feed.lock().unwrap() {
+            feed.hear(self.now_ms());
+        }
     }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.now_ms.load(Ordering::SeqCst)
     }
 }
 
