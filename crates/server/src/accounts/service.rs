@@ -63,8 +63,6 @@ pub(crate) enum AccountError {
     },
     /// Too many passwords wait to be checked.
     Busy,
-    /// The sign-in is too long ago for this.
-    NotRecent,
     Store,
 }
 

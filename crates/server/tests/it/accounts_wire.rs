@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use epicenter_server::config::SignUpPolicy;
+use epicenter_server::oauth::clients::built_in;
 use serde_json::{Value, json};
 
 use crate::accounts_hub::{
@@ -232,4 +233,59 @@ async fn other_methods_and_paths_are_none() {
     assert_eq!(browser.get(&hub, "/auth/sign-out").await.status, 405);
     let reply = browser.post(&hub, SIGN_IN, &json!({})).await;
     assert_eq!(problem(&reply).0, 400);
+}
+
+async fn hub_with_clients() -> AccountsHub {
+    AccountsHub::with(|config| {
+        config.oauth.clients = built_in(&config.origin);
+        config.rate_limits.enabled = false;
+    })
+    .await
+}
+
+/// The signed query that an app's request becomes for a browser without a session.
+async fn pending_query(hub: &AccountsHub) -> String {
+    let authorize = concat!(
+        "/auth/oauth2/authorize?response_type=code&client_id=epicenter-cli&state=st1",
+        "&redirect_uri=https%3A%2F%2Fhub.example%2Fauth%2Fcli-callback",
+        "&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256",
+    );
+    let reply = Browser::default().get(hub, authorize).await;
+    let location = reply.header("location").unwrap();
+    location.strip_prefix("/sign-in?").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_sign_in_answers_the_request_of_an_app_that_waits() {
+    let hub = hub_with_clients().await;
+    let query = pending_query(&hub).await;
+    let reply = sign_in(&hub, "oauth_query", json!(query)).await;
+    assert_eq!(reply.status, 302);
+    let location = reply.header("location").unwrap();
+    let callback = "https://hub.example/auth/cli-callback?";
+    assert!(location.starts_with(callback), "{location}");
+    assert!(
+        location.contains("code=") && location.contains("state=st1"),
+        "{location}"
+    );
+    assert!(reply.header("set-cookie").is_some());
+}
+
+#[tokio::test]
+async fn a_request_that_was_changed_or_is_too_old_costs_no_attempt() {
+    let hub = hub_with_clients().await;
+    let query = pending_query(&hub).await;
+    for changed in [
+        String::new(),
+        query.replace("st1", "st2"),
+        query.replace("hub.example", "evil.example"),
+        query.split("&sig=").next().unwrap().to_owned(),
+    ] {
+        let reply = sign_in(&hub, "oauth_query", json!(changed)).await;
+        assert_problem(&reply, 400, "INVALID_OAUTH_QUERY");
+    }
+    hub.clock.advance(600_001);
+    let reply = sign_in(&hub, "oauth_query", json!(query)).await;
+    assert_problem(&reply, 400, "INVALID_OAUTH_QUERY");
+    assert_eq!(hub.passwords.checked.load(Ordering::SeqCst), 0);
 }

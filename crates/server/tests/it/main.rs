@@ -3,6 +3,7 @@
 
 mod accounts_hub;
 mod accounts_sessions;
+mod accounts_set_up;
 mod accounts_sign_in;
 mod accounts_sign_up;
 mod accounts_wire;
