@@ -23,7 +23,6 @@ use epicenter_server::peer::PeerAddress;
 use epicenter_server::ports::{
     HashingError, PasswordCheck, PasswordHasher, PasswordProblem, Ports,
 };
-use epicenter_server::revocations::Revocations;
 use epicenter_server::secret::Secret;
 use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
@@ -137,7 +136,7 @@ pub(crate) struct AccountsHub {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: MemoryStore,
     pub(crate) passwords: Arc<CountingHasher>,
-    pub(crate) revocations: Revocations,
+    pub(crate) signer: Arc<Signer>,
 }
 
 impl AccountsHub {
@@ -157,7 +156,7 @@ impl AccountsHub {
             random: Arc::new(Counter::default()),
             verify: Arc::new(RingVerify::default()),
             signing_keys: keys,
-            signer: Arc::new(FakeSigner::of(signer)),
+            signer: Arc::new(FakeSigner::of(signer.clone())),
             passwords: passwords.clone(),
             accounts: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
@@ -167,13 +166,13 @@ impl AccountsHub {
             rooms: Arc::new(FakeRooms::default()),
             health: Arc::new(FakeHealth::default()),
         };
-        let (router, revocations) = Hub::router(config, ports);
+        let (router, _) = Hub::router(config, ports);
         Self {
             router,
             clock,
             store,
             passwords,
-            revocations,
+            signer,
         }
     }
 

@@ -234,6 +234,31 @@ async fn signing_out_elsewhere_ends_other_browsers_and_every_app() {
     }
 }
 
+/// Before the feed of revocations has brought anything.
+#[tokio::test]
+async fn signing_out_elsewhere_is_known_here_at_once() {
+    let hub = AccountsHub::new().await;
+    for app in ["app-1", "app-2"] {
+        grant(&hub, app, "ada").await;
+    }
+    let mut here = Browser::ada(&hub).await;
+    let call = async |app: &str| {
+        let token = hub
+            .signer
+            .token_with("ada", |_, claims| claims["gid"] = json!(app));
+        let request = Browser::default()
+            .request("GET", "/api/session")
+            .header("authorization", format!("Bearer {token}"))
+            .body(axum::body::Body::empty());
+        hub.send(request.unwrap()).await.status.as_u16()
+    };
+    assert_eq!(call("app-1").await, 200);
+    here.post(&hub, "/auth/revoke-other-sessions", &json!({}))
+        .await;
+    assert_eq!((call("app-1").await, call("app-2").await), (401, 401));
+    assert_eq!(call("app-3").await, 200, "an app that signs in afterwards");
+}
+
 #[tokio::test]
 async fn a_new_password_moves_this_session_and_ends_the_others() {
     let hub = AccountsHub::new().await;
