@@ -5,6 +5,7 @@ mod callers;
 mod hub;
 mod keys;
 mod logs;
+mod pages;
 mod ports;
 mod rooms;
 mod surface;
