@@ -2,10 +2,16 @@
 #![cfg(test)]
 
 mod callers;
+mod gate;
 mod hub;
 mod keys;
 mod logs;
 mod pages;
+mod oauth_authorize;
+mod oauth_code;
+mod oauth_endpoints;
+mod oauth_hub;
+mod oauth_refresh;
 mod ports;
 mod rooms;
 mod surface;

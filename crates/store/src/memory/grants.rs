@@ -42,6 +42,10 @@ impl Grants for MemoryStore {
         act: &Act,
     ) -> Result<(), StoreUnavailable> {
         let mut state = self.open()?;
+        if !state.has_enabled(&code.user) {
+            // Nobody could redeem it.
+            return Ok(());
+        }
         state.codes.insert(code.code, code.clone());
         state.note(act, "code.issued", Some(code.user.as_str()));
         Ok(())
