@@ -192,11 +192,6 @@ impl From<AccountError> for Problem {
                 "Too many people sign in at the moment. Try again shortly.",
             )
             .retry_after(BUSY_SECONDS),
-            AccountError::NotRecent => Self::new(
-                StatusCode::FORBIDDEN,
-                "SESSION_NOT_FRESH",
-                "The sign-in is too long ago for this. Sign in again.",
-            ),
             AccountError::Store => StoreUnavailable.into(),
         }
     }

@@ -20,7 +20,7 @@ use super::service::{AccountError, Attempt, SignUp, SignedIn};
 use super::sessions::NewPassword;
 use super::store::{AlsoEnd, SessionId};
 use crate::auth::{BrowserSession, cookie};
-use crate::oauth::authorize::{Answer, AuthorizeError, PendingRequest, SignedQuery, Step};
+use crate::oauth::authorize::{Answer, PendingRequest, SignedQuery};
 use crate::peer::PeerAddress;
 use crate::secret::Secret;
 use crate::state::{HubState, SharedHub};
@@ -238,7 +238,7 @@ impl HubState {
         let step = self
             .authorize(query, Some(&session), Answer::SignedIn)
             .await?;
-        let location = HeaderValue::try_from(location(step));
+        let location = HeaderValue::try_from(step.location());
         // Every part of it was parsed or encoded before it came here.
         let location = location.map_err(|_| Problem::oauth_query())?;
         Ok((StatusCode::FOUND, no_store(), [(LOCATION, location)]).into_response())
@@ -280,25 +280,6 @@ impl HubState {
     fn with_session(&self, signed_in: &SignedIn, response: Response) -> Response {
         let line = self.session_cookie(&signed_in.token, &signed_in.session);
         with_cookie(response, line)
-    }
-}
-
-/// The URL of a step.
-fn location(step: Step) -> String {
-    match step {
-        Step::Redirect(url) => url,
-        Step::SignIn(SignedQuery(query)) => format!("/sign-in?{query}"),
-        Step::Continue(SignedQuery(query)) => format!("/continue?{query}"),
-        Step::Consent(SignedQuery(query)) => format!("/consent?{query}"),
-        Step::Refuse(error) => {
-            let error = match error {
-                AuthorizeError::UnknownClient => "invalid_client",
-                AuthorizeError::RedirectUri => "invalid_redirect",
-                AuthorizeError::Malformed => "invalid_request",
-                AuthorizeError::Expired => "expired_request",
-            };
-            format!("/auth/error?error={error}")
-        }
     }
 }
 

@@ -63,8 +63,6 @@ pub(crate) enum AccountError {
     },
     /// Too many passwords wait to be checked.
     Busy,
-    /// The sign-in is too long ago for this.
-    NotRecent,
     Store,
 }
 
@@ -185,9 +183,18 @@ impl HubState {
             account: account.as_ref().map(|account| &account.user.id),
             refusal: Observed::SignInFailed,
         };
-        self.check_guess(guess, attempt).await?;
+        let hash = self.check_guess(guess, attempt).await?;
         let user = account.ok_or(AccountError::InvalidCredentials)?.user;
-        self.begin_session(user, attempt).await
+        let signed_in = self.begin_session(user, attempt).await?;
+        // A change of password ends the sessions that it finds; one that begins with the old password just afterwards must
+        // not slip through.
+        if self.still_has_password(&signed_in.user.id, &hash).await? {
+            Ok(signed_in)
+        } else {
+            let SignedIn { user, session, .. } = signed_in;
+            self.sign_out(&user.id, &session, attempt).await?;
+            Err(AccountError::InvalidCredentials)
+        }
     }
 
     /// Makes an account as the policy allows and begins a session.
@@ -342,12 +349,12 @@ impl HubState {
         self.begin_session(user, attempt).await
     }
 
-    /// Checks a password, at the price of one hash whatever there is to compare it with.
+    /// Checks a password, at the price of one hash whatever there is to compare it with; the hash that stands for it.
     pub(super) async fn check_guess(
         &self,
         guess: Guess<'_>,
         attempt: &Attempt,
-    ) -> Result<(), AccountError> {
+    ) -> Result<StandingHash, AccountError> {
         let now_ms = self.now_ms();
         // Counted by what was typed, so that addresses without an account slow down as others do.
         let typed = guess.email.trim().to_ascii_lowercase();
@@ -370,11 +377,28 @@ impl HubState {
             return Err(AccountError::InvalidCredentials);
         };
         self.limits.guess_was_right(attempt.ip, &typed);
-        if let (Some(user), Some(old), Some(new)) = (guess.account, guess.hash, rehashed) {
+        let standing = StandingHash {
+            checked: guess.hash,
+            rehashed,
+        };
+        if let (Some(user), Some(old), Some(new)) =
+            (guess.account, &standing.checked, &standing.rehashed)
+        {
             // The next sign-in tries again; the store has logged why it failed.
-            let _ = self.ports.accounts.rehash_password(user, &old, &new).await;
+            let _ = self.ports.accounts.rehash_password(user, old, new).await;
         }
-        Ok(())
+        Ok(standing)
+    }
+
+    /// Whether the password that was checked is the account's still.
+    pub(super) async fn still_has_password(
+        &self,
+        user: &UserId,
+        hash: &StandingHash,
+    ) -> Result<bool, StoreUnavailable> {
+        let account = self.find_account(user).await?;
+        let stored = account.and_then(|account| account.password_hash);
+        Ok(stored.is_some() && (stored == hash.checked || stored == hash.rehashed))
     }
 
     /// Begins a session under a secret that nobody has seen, in place of the one that the browser had: what somebody
@@ -459,6 +483,12 @@ pub(super) struct Guess<'a> {
     pub(super) account: Option<&'a UserId>,
     /// What the log says when it is wrong.
     pub(super) refusal: Observed,
+}
+
+/// The stored form of a password that was right: as it was read, and as it was replaced, if it was.
+pub(super) struct StandingHash {
+    checked: Option<String>,
+    rehashed: Option<String>,
 }
 
 /// Whom an invitation is for.

@@ -89,8 +89,12 @@ impl HubState {
             account: Some(user),
             refusal: Observed::PasswordRefused,
         };
-        self.check_guess(guess, attempt).await?;
+        let hash = self.check_guess(guess, attempt).await?;
         let password_hash = passwords.hash(form.new).await?;
+        // Hashing takes long enough for the operator to have reset the password meanwhile.
+        if !self.still_has_password(user, &hash).await? {
+            return Err(AccountError::InvalidCredentials);
+        }
         let token = Secret::draw(&*self.ports.random);
         let change = PasswordChange {
             user: user.clone(),

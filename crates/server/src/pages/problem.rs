@@ -148,11 +148,6 @@ impl From<AccountError> for Problem {
                     duration(retry_after_s)
                 ),
             ),
-            AccountError::NotRecent => Self::about(
-                &[],
-                StatusCode::FORBIDDEN,
-                "Your sign-in is too long ago for this. Sign in again.",
-            ),
             AccountError::Busy => Self::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 RETRY_SOON_S,
