@@ -38,12 +38,72 @@ pub(crate) enum Command {
         after_help = "Examples:\n  epicenter serve\n  epicenter serve --listen 0.0.0.0:8787 --data-dir /var/lib/epicenter --public-origin https://hub.example\n  epicenter serve --check"
     )]
     Serve(ServeArguments),
+    /// Sign in to a hub from this machine
+    ///
+    /// The sign-in is kept in a private file, one for each hub, below EPICENTER_DATA_DIR or the platform's folder for
+    /// data.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  epicenter auth login --url https://hub.example\n  epicenter auth status"
+    )]
+    Auth(AuthCommand),
     /// Manage accounts and tokens of the hub on this machine
     #[command(
         subcommand,
         after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin --admin < password.txt"
     )]
     Admin(AdminCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Sign in; prints who is signed in
+    ///
+    /// Prints an address to open in a browser, on this machine or another, and reads the code that the hub shows there
+    /// from stdin. On a terminal it opens the browser itself. A sign-in that was there before is replaced.
+    #[command(
+        after_help = "Examples:\n  epicenter auth login\n  epicenter auth login --url https://hub.example --no-browser"
+    )]
+    Login(LoginArguments),
+    /// Print who is signed in, and whether the hub agrees
+    ///
+    /// Refreshes the sign-in when it is stale. While the hub cannot be reached, the last known account is printed as not
+    /// verified. Exit code 2 when nobody is signed in or the hub refuses.
+    #[command(
+        after_help = "Examples:\n  epicenter auth status\n  epicenter auth status --url https://hub.example --json"
+    )]
+    Status(AuthArguments),
+    /// Sign out; says whether the hub heard of it
+    ///
+    /// Removes the file first, so that this machine is signed out whatever happens next, and then ends the grant at the
+    /// hub.
+    #[command(after_help = "Example:\n  epicenter auth logout --url https://hub.example")]
+    Logout(AuthArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuthArguments {
+    /// Address of the hub
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "EPICENTER_API_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8787"
+    )]
+    pub(crate) url: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoginArguments {
+    /// Do not open a browser, only print the address
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) auth: AuthArguments,
 }
 
 #[derive(Args, Debug)]

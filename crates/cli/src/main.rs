@@ -2,6 +2,7 @@
 
 mod admin;
 mod arguments;
+mod auth;
 mod configuration;
 mod failure;
 mod logging;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{AdminCommand, Arguments, Command, UserCommand};
+use arguments::{AdminCommand, Arguments, AuthCommand, Command, UserCommand};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
     };
     finish(match arguments.command {
         Command::Serve(serve) => serve::run(serve),
+        Command::Auth(AuthCommand::Login(login)) => auth::login(&login),
+        Command::Auth(AuthCommand::Status(status)) => auth::status(&status),
+        Command::Auth(AuthCommand::Logout(logout)) => auth::logout(&logout),
         Command::Admin(AdminCommand::User(UserCommand::Add(add))) => admin::add_user(&add),
         Command::Admin(AdminCommand::Token(token)) => admin::issue_token(&token),
     })
