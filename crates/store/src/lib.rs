@@ -6,6 +6,7 @@ mod audit;
 mod devices;
 mod grants;
 mod leases;
+pub mod memory;
 mod meta;
 mod operation;
 mod revocations;

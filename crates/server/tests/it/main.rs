@@ -1,6 +1,11 @@
 //! The whole router in process, over ports that live in memory.
 #![cfg(test)]
 
+mod accounts_hub;
+mod accounts_sessions;
+mod accounts_sign_in;
+mod accounts_sign_up;
+mod accounts_wire;
 mod callers;
 mod hub;
 mod keys;
