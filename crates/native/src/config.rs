@@ -24,7 +24,8 @@ use std::path::PathBuf;
 
 use epicenter_identity::Admit;
 use epicenter_room::RoomConfig;
-use epicenter_server::config::{AccountsConfig, OAuthConfig, PublicOrigin, RateLimitsConfig};
+pub use epicenter_server::config::PublicOrigin;
+use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
 
 use crate::peer::TrustedProxies;

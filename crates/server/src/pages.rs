@@ -7,9 +7,9 @@
 mod destination;
 mod elements;
 mod form;
-pub(crate) mod headers;
 mod page;
 mod problem;
+pub(crate) mod refusals;
 pub(crate) mod routes;
 mod visit;
 mod words;

@@ -7,8 +7,6 @@ use super::page::Page;
 
 /// Longer than any code; what is longer is none.
 const LONGEST_CODE: usize = 256;
-/// Proxies must not rewrite it either.
-const KEEP_NOWHERE: &str = "no-store, no-transform";
 
 /// The page for the parameters that the authorization endpoint sent here. The `state` is the program's own business.
 pub(super) fn page(host: &str, code: Option<&str>, error: Option<&str>) -> Page {
@@ -17,7 +15,7 @@ pub(super) fn page(host: &str, code: Option<&str>, error: Option<&str>) -> Page 
         (Some(code), None) if is_code(code) => show(host, code),
         _ => no_code(),
     };
-    page.with_cache_control(KEEP_NOWHERE)
+    page.secretive()
 }
 
 /// Anybody can make a link to this page: what is shown as a code must not be a sentence.

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 
 use super::elements::hidden;
 use super::form::Form;
-use super::headers::FormTargets;
 use super::words;
 use crate::accounts::rules::is_safe_callback;
+use crate::middleware::FormTargets;
 use crate::oauth::authorize::{AuthorizeError, PendingRequest, Step};
 use crate::query;
 use crate::state::HubState;

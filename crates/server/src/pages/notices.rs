@@ -1,5 +1,6 @@
 //! Pages that say why something cannot be done, and what to do instead.
 
+use epicenter_api::ErrorName;
 use http::StatusCode;
 use maud::{Markup, html};
 
@@ -29,12 +30,37 @@ impl From<AuthorizeError> for Page {
 
 impl From<Refusal> for Page {
     fn from(refusal: Refusal) -> Self {
-        let status = StatusCode::from_u16(refusal.name().status());
-        let lead =
-            "The hub could not read what this page sent. Go back, reload the page and try again.";
-        notice("This was not understood", html! { p.lead { (lead) } })
-            .with_status(status.unwrap_or(StatusCode::BAD_REQUEST))
+        of_name(refusal.name())
     }
+}
+
+/// For what the hub refused before a page was reached.
+pub(super) fn of_name(name: ErrorName) -> Page {
+    let (title, lead, advice) = match name {
+        ErrorName::ForbiddenOrigin => (
+            "This came from another site",
+            "The form was not sent by a page of this hub, so nothing was done.",
+            "Open the page anew and try again there.",
+        ),
+        ErrorName::RateLimited => (
+            "Too many attempts",
+            "There were too many requests from your network in a short time.",
+            "Wait a minute, then try again.",
+        ),
+        ErrorName::StorageUnavailable => return unavailable(),
+        name if name.status() >= 500 => (
+            "Something went wrong here",
+            "That is a fault of the hub, not yours. It was written down.",
+            "Try again in a moment.",
+        ),
+        _ => (
+            "This was not understood",
+            "The hub could not read what your browser sent, so nothing was done.",
+            "Go back, reload the page and try again.",
+        ),
+    };
+    let status = StatusCode::from_u16(name.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    notice(title, html! { p.lead { (lead) } p.lead { (advice) } }).with_status(status)
 }
 
 /// The page of `/auth/error`. Codes that we know have a text of ours; what a link says besides is never shown.

@@ -2,11 +2,11 @@
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::headers::FormTargets;
 use crate::config::{HubConfig, PublicOrigin};
+use crate::middleware::{CspNonce, FormTargets};
 
 const STYLE: &str = include_str!("style.css");
 const ENHANCE: &str = include_str!("enhance.js");
@@ -18,15 +18,15 @@ cx='16' cy='16' r='8.6'/%3E%3Ccircle cx='16' cy='16' r='14' stroke-opacity='.45'
 /// What all pages of one answer share.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    pub(super) nonce: Option<String>,
+    nonce: CspNonce,
     /// Host and port of the public origin, as people know the hub.
     pub(super) host: String,
-    pub(super) version: &'static str,
-    pub(super) source_url: String,
+    version: &'static str,
+    source_url: String,
 }
 
 impl Frame {
-    pub(super) fn new(config: &HubConfig, nonce: Option<String>) -> Self {
+    pub(super) fn new(config: &HubConfig, nonce: CspNonce) -> Self {
         Self {
             nonce,
             host: host_of(&config.origin),
@@ -55,6 +55,7 @@ pub(super) struct Page {
     pub(super) targets: FormTargets,
     retry_after_s: Option<u64>,
     cache_control: &'static str,
+    tells_no_referrer: bool,
 }
 
 impl Page {
@@ -64,9 +65,10 @@ impl Page {
             title: title.into(),
             body,
             is_enhanced: false,
-            targets: FormTargets::default(),
+            targets: FormTargets(Vec::new()),
             retry_after_s: None,
             cache_control: "no-store",
+            tells_no_referrer: false,
         }
     }
 
@@ -90,8 +92,10 @@ impl Page {
         self
     }
 
-    pub(super) fn with_cache_control(mut self, value: &'static str) -> Self {
-        self.cache_control = value;
+    /// Its address holds a secret: it goes nowhere, and proxies do not rewrite the page around it.
+    pub(super) fn secretive(mut self) -> Self {
+        self.cache_control = "no-store, no-transform";
+        self.tells_no_referrer = true;
         self
     }
 
@@ -106,13 +110,16 @@ impl Page {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.tells_no_referrer {
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        }
         response.extensions_mut().insert(self.targets);
         response
     }
 }
 
 fn render(frame: &Frame, page: &Page) -> Markup {
-    let nonce = frame.nonce.as_deref();
+    let nonce = frame.nonce.as_str();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -123,7 +130,7 @@ fn render(frame: &Frame, page: &Page) -> Markup {
                 meta name="color-scheme" content="light dark";
                 title { (page.title) " · Epicenter" }
                 link rel="icon" href=(ICON);
-                style nonce=[nonce] { (PreEscaped(STYLE)) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) }
             }
             body {
                 div.sheet {
@@ -141,7 +148,7 @@ fn render(frame: &Frame, page: &Page) -> Markup {
                     }
                 }
                 @if page.is_enhanced {
-                    script nonce=[nonce] { (PreEscaped(ENHANCE)) }
+                    script nonce=(nonce) { (PreEscaped(ENHANCE)) }
                 }
             }
         }

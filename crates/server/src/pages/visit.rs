@@ -8,11 +8,11 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::headers::CspNonce;
 use super::notices;
 use super::page::{Frame, Page};
 use crate::accounts::service::Attempt;
 use crate::auth::BrowserSession;
+use crate::middleware::CspNonce;
 use crate::peer::PeerAddress;
 use crate::ports::StoreUnavailable;
 use crate::state::SharedHub;
@@ -25,8 +25,8 @@ impl FromRequestParts<SharedHub> for Frame {
         parts: &mut Parts,
         hub: &SharedHub,
     ) -> Result<Self, Self::Rejection> {
-        let nonce = parts.extensions.get::<CspNonce>();
-        Ok(Frame::new(&hub.config, nonce.map(|nonce| nonce.0.clone())))
+        let nonce = CspNonce::from_request_parts(parts, hub).await?;
+        Ok(Frame::new(&hub.config, nonce))
     }
 }
 

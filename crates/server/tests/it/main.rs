@@ -12,6 +12,7 @@ mod gate;
 mod hub;
 mod keys;
 mod logs;
+mod pages;
 mod oauth_authorize;
 mod oauth_code;
 mod oauth_endpoints;
