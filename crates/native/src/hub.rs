@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
-use epicenter_server::config::{HubConfig, PublicOrigin};
+use epicenter_server::config::{
+    AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
+};
 use epicenter_server::ports::{Clock, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,12 +25,13 @@ use crate::admission::Admission;
 use crate::clock::HostClock;
 use crate::config::{HostConfig, Mode};
 use crate::data_dir::{DataDir, GivenSecrets, Secrets};
-use crate::identity_store::{IdentityStore, OwnershipMode};
+use crate::identity_store::{self, OwnershipMode};
 use crate::keys::RingVerify;
 use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
 use crate::random::OsRandom;
 use crate::rooms::RoomRegistry;
+use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner};
 
 /// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
 const FLUSH_SHARE: u32 = 4;
@@ -60,7 +63,8 @@ impl fmt::Debug for Hub {
 struct Stores {
     data_dir: DataDir,
     secrets: Secrets,
-    identity: IdentityStore,
+    identity: OpenStore,
+    passwords: PasswordQueue,
     log: Arc<SqliteLog>,
 }
 
@@ -85,8 +89,12 @@ impl Hub {
         let clock = HostClock::start();
         let (stores, config) = {
             let clock = clock.clone();
+            let runtime = tokio::runtime::Handle::current();
+            // On a thread that may wait for files; what is async in it is driven by this runtime.
             tokio::task::spawn_blocking(move || {
-                Stores::open(&config, &clock).map(|stores| (stores, config))
+                runtime
+                    .block_on(Stores::open(&config, &clock))
+                    .map(|stores| (stores, config))
             })
             .await
             .context("opening the stores panicked")??
@@ -102,9 +110,9 @@ impl Hub {
             None => PublicOrigin::parse(&format!("http://{address}"))
                 .context("the bound address makes no origin")?,
         };
-        stores
-            .identity
-            .record_origin(&origin)
+        let OpenStore { store, .. } = stores.identity;
+        identity_store::record_origin(&store, &origin)
+            .await
             .context("the origin cannot be recorded")?;
 
         let rooms = RoomRegistry::new(
@@ -113,12 +121,18 @@ impl Hub {
             config.rooms.clone(),
             config.limits.clone(),
         );
-        let identity = Arc::new(stores.identity);
-        let router = epicenter_server::Hub::router(
+        let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
+        let store = Arc::new(store);
+        let (router, _revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
                 ownership: ownership_rule(config.mode),
                 root_keyring: stores.secrets.encryption,
+                auth_secret: stores.secrets.auth,
+                accounts: AccountsConfig::default(),
+                oauth: OAuthConfig::default(),
+                trusted_origins: Vec::new(),
+                rate_limits: RateLimitsConfig::default(),
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
                 max_body_bytes: config.limits.max_frame_bytes,
                 update_limits: config.rooms.limits,
@@ -130,11 +144,16 @@ impl Hub {
                 clock: Arc::new(clock),
                 random: Arc::new(OsRandom),
                 verify: Arc::new(RingVerify),
-                signing_keys: identity.clone(),
-                users: identity.clone(),
-                devices: identity.clone(),
+                signing_keys: store.clone(),
+                signer: Arc::new(signer),
+                passwords: Arc::new(stores.passwords),
+                accounts: store.clone(),
+                sessions: store.clone(),
+                grants: store.clone(),
+                users: store.clone(),
+                devices: store.clone(),
                 rooms: Arc::new(rooms.clone()),
-                health: identity,
+                health: store,
             },
         );
         let admission = Admission::new(
@@ -199,13 +218,17 @@ impl Hub {
 }
 
 impl Stores {
-    fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
+    async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
-        let identity = IdentityStore::open(&data_dir.identity_database())?;
-        identity.claim_mode(match config.mode {
+        let location = StoreLocation::Sqlite(data_dir.identity_database());
+        let identity = store::open(&location)
+            .await
+            .map_err(identity_store::StoreError::from)?;
+        let mode = match config.mode {
             Mode::Personal => OwnershipMode::Personal,
             Mode::Shared { .. } => OwnershipMode::Shared,
-        })?;
+        };
+        identity_store::claim_mode(&identity.store, mode).await?;
         let given = GivenSecrets {
             encryption: config
                 .encryption_secrets
@@ -213,8 +236,9 @@ impl Stores {
                 .map(|secret| secret.expose()),
             auth: config.auth_secret.as_ref().map(|secret| secret.expose()),
         };
-        let secrets = data_dir.load_secrets(given, &identity)?;
-        identity.ensure_signing_key(&secrets.auth, clock.now_ms())?;
+        let secrets = data_dir.load_secrets(given, &identity.store).await?;
+        store::ensure_signing_key(&identity.store, &secrets.auth, clock.now_ms()).await?;
+        let passwords = PasswordQueue::new()?;
         let limits = LogConfig {
             max_commit_rows: config.limits.max_commit_rows,
             max_commit_bytes: config.limits.max_commit_bytes,
@@ -226,6 +250,7 @@ impl Stores {
             data_dir,
             secrets,
             identity,
+            passwords,
             log: Arc::new(log),
         })
     }

@@ -21,5 +21,6 @@ mod random;
 mod rooms;
 mod socket;
 mod sqlite;
+pub mod store;
 
 pub use hub::Hub;
