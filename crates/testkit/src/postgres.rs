@@ -22,7 +22,8 @@ const PASSWORD: &str = "quite/secret?";
 const ENCODED_PASSWORD: &str = "quite%2Fsecret%3F";
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// Runs its arguments until its input closes.
-const UNTIL_INPUT_ENDS: &str = r#""$@" & server=$!; read -r _; kill -QUIT "$server"; wait "$server""#;
+const UNTIL_INPUT_ENDS: &str =
+    r#""$@" & server=$!; read -r _; kill -QUIT "$server"; wait "$server""#;
 
 /// A running cluster; it stops when dropped.
 pub struct PostgresCluster {
@@ -110,14 +111,36 @@ impl PostgresCluster {
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.command("psql");
         psql.env("PGPASSWORD", PASSWORD)
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
-            .args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-c", sql]);
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                "127.0.0.1",
+            ])
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                USER,
+                "-d",
+                database,
+                "-c",
+                sql,
+            ]);
         run(psql).trim_end().to_owned()
     }
 
     /// Kills the server as a power cut would, without a checkpoint.
     pub fn stop(&self) {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(mut server) = server {
             drop(server.stdin.take());
             server.wait().expect("the server ends");
@@ -126,7 +149,11 @@ impl PostgresCluster {
 
     /// Starts the server again on the same port.
     pub fn resume(&self) {
-        assert!(self.launch(), "PostgreSQL did not start again: {}", self.log());
+        assert!(
+            self.launch(),
+            "PostgreSQL did not start again: {}",
+            self.log()
+        );
     }
 
     fn initialize(&self) {
@@ -137,7 +164,15 @@ impl PostgresCluster {
         initdb
             .arg("-D")
             .arg(self.data())
-            .args(["-U", USER, "--auth=scram-sha-256", "-E", "UTF8", "--no-locale", "--no-instructions"])
+            .args([
+                "-U",
+                USER,
+                "--auth=scram-sha-256",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-instructions",
+            ])
             .arg(format!("--pwfile={}", password.display()));
         run(initdb);
     }
@@ -259,7 +294,10 @@ fn run(mut command: Command) -> String {
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut said = String::new();
     let stdout = child.stdout.take();
-    stdout.expect("piped").read_to_string(&mut said).expect("text");
+    stdout
+        .expect("piped")
+        .read_to_string(&mut said)
+        .expect("text");
     let output = child.wait_with_output().expect("it ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what} failed: {errors}");

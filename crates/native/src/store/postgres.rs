@@ -79,7 +79,9 @@ pub enum OpenError {
         known: u64,
     },
     /// The schema is old and only a check was asked for.
-    #[error("the database at {server} has schema version {found}; starting the hub brings it to {known}")]
+    #[error(
+        "the database at {server} has schema version {found}; starting the hub brings it to {known}"
+    )]
     Behind {
         /// Host, port and database.
         server: String,

@@ -165,8 +165,16 @@ impl Accounts for MemoryStore {
             state.note(act, "account.enabled", Some(user.as_str()));
         } else {
             state.end_sessions_of(user, None, act.at_ms);
-            state.end_grants_of(user, act.at_ms);
-            // Tokens that no stored grant stands behind end with it too.
+            state.codes.retain(|_, code| code.user != *user);
+            for grant in state
+                .grants
+                .values_mut()
+                .filter(|grant| grant.user == *user && !grant.revoked)
+            {
+                grant.revoked = true;
+                grant.version += 1;
+            }
+            // One row says it for all of them.
             state.revoke(Subject::User(user.clone()), act.at_ms);
             state.note(act, "account.disabled", Some(user.as_str()));
         }

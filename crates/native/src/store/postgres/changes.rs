@@ -95,7 +95,9 @@ async fn listen(connector: Connector, heard: Arc<Notify>, deaf: Arc<AtomicBool>)
             Err(ConnectError::Silent) => tracing::debug!("PostgreSQL does not answer"),
         }
         if !deaf.swap(true, Ordering::Relaxed) {
-            tracing::warn!("PostgreSQL tells no changes any more; they are polled for until it does");
+            tracing::warn!(
+                "PostgreSQL tells no changes any more; they are polled for until it does"
+            );
         }
         sleep(RECONNECT).await;
     }

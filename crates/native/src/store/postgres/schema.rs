@@ -9,10 +9,7 @@ use super::{OpenError, Upgrade};
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7309458070846731379)";
 
 /// Checks durability and brings the schema up to date.
-pub(super) async fn prepare(
-    connector: &Connector,
-    upgrade: Upgrade,
-) -> Result<(), OpenError> {
+pub(super) async fn prepare(connector: &Connector, upgrade: Upgrade) -> Result<(), OpenError> {
     let server = connector.server();
     let connection = match connector.connect(None).await {
         Ok(connection) => connection,
@@ -30,10 +27,20 @@ async fn check_durable(connection: &Connection, server: &str) -> Result<(), Open
     };
     for (setting, query) in [
         ("fsync", "SELECT current_setting('fsync')"),
-        ("full_page_writes", "SELECT current_setting('full_page_writes')"),
-        ("synchronous_commit", "SELECT current_setting('synchronous_commit')"),
+        (
+            "full_page_writes",
+            "SELECT current_setting('full_page_writes')",
+        ),
+        (
+            "synchronous_commit",
+            "SELECT current_setting('synchronous_commit')",
+        ),
     ] {
-        let row = connection.client.query_one(query, &[]).await.map_err(refused)?;
+        let row = connection
+            .client
+            .query_one(query, &[])
+            .await
+            .map_err(refused)?;
         let found: String = row.try_get(0).map_err(refused)?;
         if found != "on" && found != "remote_apply" {
             return Err(OpenError::NotDurable {
@@ -58,8 +65,12 @@ async fn migrate(
     let known = MIGRATIONS.len() as u64;
     let transaction = connection.client.transaction().await.map_err(failed)?;
     // A migration of much data may take longer than any request.
-    let unbounded = format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {MIGRATION_LOCK}");
-    transaction.batch_execute(&unbounded).await.map_err(failed)?;
+    let unbounded =
+        format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {MIGRATION_LOCK}");
+    transaction
+        .batch_execute(&unbounded)
+        .await
+        .map_err(failed)?;
     let found = find_version(&transaction).await.map_err(failed)?;
     if found > known {
         return Err(OpenError::Newer {
@@ -78,7 +89,10 @@ async fn migrate(
             known,
         });
     }
-    transaction.batch_execute(&postgres(META)).await.map_err(failed)?;
+    transaction
+        .batch_execute(&postgres(META))
+        .await
+        .map_err(failed)?;
     for (migration, version) in MIGRATIONS.iter().zip(1_u64..) {
         if version > found {
             let ran = transaction.batch_execute(&postgres(migration)).await;
@@ -91,7 +105,10 @@ async fn migrate(
     }
     let record = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     let version = known.to_string();
-    transaction.execute(record, &[&VERSION_KEY, &version]).await.map_err(failed)?;
+    transaction
+        .execute(record, &[&VERSION_KEY, &version])
+        .await
+        .map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -100,7 +117,11 @@ async fn find_version(
     transaction: &tokio_postgres::Transaction<'_>,
 ) -> Result<u64, tokio_postgres::Error> {
     let exists = "SELECT to_regclass('meta') IS NOT NULL";
-    if !transaction.query_one(exists, &[]).await?.try_get::<_, bool>(0)? {
+    if !transaction
+        .query_one(exists, &[])
+        .await?
+        .try_get::<_, bool>(0)?
+    {
         return Ok(0);
     }
     let version = "SELECT value::bigint FROM meta WHERE key = $1";

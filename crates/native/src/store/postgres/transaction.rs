@@ -76,7 +76,11 @@ pub(super) async fn attempt(
         return Err(match fault {
             Fault::Final(error) => {
                 tracing::debug!("a connection could not be rolled back and is dropped");
-                if error == SqlError::Unavailable { Failure::Broken } else { Failure::Final(error) }
+                if error == SqlError::Unavailable {
+                    Failure::Broken
+                } else {
+                    Failure::Final(error)
+                }
             }
             Fault::Repeat(_) | Fault::Broken => Failure::Broken,
         });
@@ -102,9 +106,7 @@ impl Open<'_> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(match classify(&error, "COMMIT") {
                 Fault::Repeat(error) => Failure::Repeat(error),
-                Fault::Final(_) if error.code().is_some() => {
-                    Failure::Final(SqlError::Unavailable)
-                }
+                Fault::Final(_) if error.code().is_some() => Failure::Final(SqlError::Unavailable),
                 Fault::Final(_) | Fault::Broken => Failure::Lost,
             }),
             Err(_) => Err(Failure::Lost),
@@ -161,7 +163,9 @@ impl Open<'_> {
         };
         let run = async {
             let parameters: Vec<_> = parameters.iter().map(Parameter).collect();
-            let parameters = parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync));
+            let parameters = parameters
+                .iter()
+                .map(|parameter| parameter as &(dyn ToSql + Sync));
             let parameters: Vec<_> = parameters.collect();
             if statement.columns().is_empty() {
                 let changed = client.execute(&statement, &parameters).await?;
@@ -206,8 +210,8 @@ impl Fault {
 /// What PostgreSQL's error means. Messages are logged without their details, which repeat stored values.
 fn classify(error: &tokio_postgres::Error, sql: &str) -> Fault {
     let Some(state) = error.code() else {
-        let is_ours = std::error::Error::source(error)
-            .is_some_and(|cause| !cause.is::<std::io::Error>());
+        let is_ours =
+            std::error::Error::source(error).is_some_and(|cause| !cause.is::<std::io::Error>());
         return if is_ours && !error.is_closed() {
             tracing::error!(error = %super::pool::full(error), sql, "a statement does not fit its parameters");
             Fault::Final(SqlError::Statement)
@@ -218,7 +222,12 @@ fn classify(error: &tokio_postgres::Error, sql: &str) -> Fault {
     };
     let message = error.as_db_error().map_or("", |error| error.message());
     let code = state.code();
-    if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(state) {
+    if [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ]
+    .contains(state)
+    {
         return Fault::Repeat(SqlError::Unavailable);
     }
     if *state == SqlState::UNIQUE_VIOLATION {
@@ -238,7 +247,10 @@ fn classify(error: &tokio_postgres::Error, sql: &str) -> Fault {
         return Fault::Broken;
     }
     // Resources, locks, a statement out of time, the system's own errors.
-    if ["53", "55", "57", "58"].iter().any(|class| code.starts_with(class)) {
+    if ["53", "55", "57", "58"]
+        .iter()
+        .any(|class| code.starts_with(class))
+    {
         tracing::error!(code, message, "PostgreSQL cannot do it now");
         return Fault::Final(SqlError::Unavailable);
     }
@@ -256,15 +268,21 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, SqlError> {
 fn read_value(row: &tokio_postgres::Row, at: usize) -> Result<Value, SqlError> {
     let kind = row.columns().get(at).map(tokio_postgres::Column::type_);
     let value = match kind {
-        Some(&Type::INT8) => row.try_get::<_, Option<i64>>(at).map(|value| value.map(Value::Integer)),
+        Some(&Type::INT8) => row
+            .try_get::<_, Option<i64>>(at)
+            .map(|value| value.map(Value::Integer)),
         Some(&Type::INT4) => row
             .try_get::<_, Option<i32>>(at)
             .map(|value| value.map(|value| Value::Integer(value.into()))),
         Some(&Type::BOOL) => row
             .try_get::<_, Option<bool>>(at)
             .map(|value| value.map(|value| Value::Integer(value.into()))),
-        Some(&Type::BYTEA) => row.try_get::<_, Option<Vec<u8>>>(at).map(|value| value.map(Value::Blob)),
-        _ => row.try_get::<_, Option<String>>(at).map(|value| value.map(Value::Text)),
+        Some(&Type::BYTEA) => row
+            .try_get::<_, Option<Vec<u8>>>(at)
+            .map(|value| value.map(Value::Blob)),
+        _ => row
+            .try_get::<_, Option<String>>(at)
+            .map(|value| value.map(Value::Text)),
     };
     match value {
         Ok(value) => Ok(value.unwrap_or(Value::Null)),

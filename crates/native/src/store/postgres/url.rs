@@ -63,8 +63,7 @@ impl DatabaseUrl {
         }
         let (rest, tls) = split_tls(text)?;
         // The driver's error may repeat a part of a password in which something was not encoded.
-        let mut config: tokio_postgres::Config =
-            rest.parse().map_err(|_| UrlError::Malformed)?;
+        let mut config: tokio_postgres::Config = rest.parse().map_err(|_| UrlError::Malformed)?;
         if config.get_hosts().is_empty() {
             return Err(UrlError::NoHost);
         }
@@ -92,13 +91,18 @@ impl DatabaseUrl {
     /// Host, port and database, for messages.
     pub(super) fn server(&self) -> String {
         let ports = self.config.get_ports();
-        let hosts = self.config.get_hosts().iter().enumerate().map(|(at, host)| {
-            let port = ports.get(at).or(ports.first()).unwrap_or(&5432);
-            match host {
-                Host::Tcp(name) => format!("{name}:{port}"),
-                Host::Unix(path) => format!("{}:{port}", path.display()),
-            }
-        });
+        let hosts = self
+            .config
+            .get_hosts()
+            .iter()
+            .enumerate()
+            .map(|(at, host)| {
+                let port = ports.get(at).or(ports.first()).unwrap_or(&5432);
+                match host {
+                    Host::Tcp(name) => format!("{name}:{port}"),
+                    Host::Unix(path) => format!("{}:{port}", path.display()),
+                }
+            });
         let hosts: Vec<_> = hosts.collect();
         let user = self.config.get_user().unwrap_or_default();
         let database = self.config.get_dbname().unwrap_or(user);
@@ -173,25 +177,46 @@ mod tests {
     use super::*;
 
     fn mode(url: &str) -> SslMode {
-        DatabaseUrl::parse(url).expect("a URL").config.get_ssl_mode()
+        DatabaseUrl::parse(url)
+            .expect("a URL")
+            .config
+            .get_ssl_mode()
     }
 
     #[test]
     fn another_machine_is_reached_by_tls_unless_the_url_says_otherwise() {
         assert_eq!(mode("postgres://u@db.example/d"), SslMode::Require);
         assert_eq!(mode("postgres://u@10.0.0.5/d"), SslMode::Require);
-        assert_eq!(mode("postgres://u@db.example/d?sslmode=disable"), SslMode::Disable);
-        assert_eq!(mode("postgres://u@db.example/d?sslmode=prefer"), SslMode::Prefer);
-        assert_eq!(mode("postgres://u@db.example/d?sslmode=verify-full"), SslMode::Require);
-        assert_eq!(mode("postgres://u@localhost,db.example/d"), SslMode::Require);
+        assert_eq!(
+            mode("postgres://u@db.example/d?sslmode=disable"),
+            SslMode::Disable
+        );
+        assert_eq!(
+            mode("postgres://u@db.example/d?sslmode=prefer"),
+            SslMode::Prefer
+        );
+        assert_eq!(
+            mode("postgres://u@db.example/d?sslmode=verify-full"),
+            SslMode::Require
+        );
+        assert_eq!(
+            mode("postgres://u@localhost,db.example/d"),
+            SslMode::Require
+        );
     }
 
     #[test]
     fn this_machine_is_reached_plainly() {
         assert_eq!(mode("postgres://u@localhost/d"), SslMode::Disable);
         assert_eq!(mode("postgresql://u@127.0.0.1:5433/d"), SslMode::Disable);
-        assert_eq!(mode("postgres://u@/d?host=/run/postgresql"), SslMode::Disable);
-        assert_eq!(mode("postgres://u@localhost/d?sslmode=require"), SslMode::Require);
+        assert_eq!(
+            mode("postgres://u@/d?host=/run/postgresql"),
+            SslMode::Disable
+        );
+        assert_eq!(
+            mode("postgres://u@localhost/d?sslmode=require"),
+            SslMode::Require
+        );
     }
 
     #[test]
@@ -202,13 +227,19 @@ mod tests {
             ("postgres://u:hunter2@h:port/d", "malformed"),
             ("postgres://u:hunter2@h/d?sslmode=maybe", "sslmode"),
             ("postgres://u:hunter2@h/d?unknown=hunter2", "malformed"),
-            ("postgres://u:hunter2@h/d?sslrootcert=/nowhere/at/all&sslmode=require", "/nowhere/at/all"),
+            (
+                "postgres://u:hunter2@h/d?sslrootcert=/nowhere/at/all&sslmode=require",
+                "/nowhere/at/all",
+            ),
             ("postgres:///d", "no host"),
         ];
         for (url, part) in cases {
             let error = DatabaseUrl::parse(url).expect_err(url);
             let text = format!("{error} {error:?}");
-            assert!(text.to_lowercase().contains(part) || error.to_string().contains(part), "{text}");
+            assert!(
+                text.to_lowercase().contains(part) || error.to_string().contains(part),
+                "{text}"
+            );
             assert!(!text.contains("hun") && !text.contains("ter2"), "{text}");
         }
     }
