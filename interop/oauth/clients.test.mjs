@@ -260,7 +260,7 @@ describe('oauth4webapi', () => {
   test('a fetch gets the redirect as JSON, because it cannot follow one to another origin', async () => {
     const app = new App(hub, CLIENTS.spa);
     for (const headers of [{ Accept: 'application/json' }, { 'Sec-Fetch-Mode': 'cors' }]) {
-      const answer = await browser.send('GET', app.authorizePath({ challenge: 'E9Melhoa2OwvFrEMTJGuCHaoeK1t8URWbuGJSstw-cM' }), { headers });
+      const answer = await browser.send('GET', app.authorizePath({ challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM' }), { headers });
       assert.equal(answer.status, 200);
       const { redirect, url } = answer.json();
       assert.equal(redirect, true);
