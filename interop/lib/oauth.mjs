@@ -118,15 +118,25 @@ export class Browser {
     return this.postJson('/auth/sign-in/email', { email, password, ...more });
   }
 
-  /** Presses the button on the page's form that `button` matches; fields that are hidden go along as they stand. */
-  async press(pagePath, button) {
+  /** The form of a page in which a button is labelled so, as it would be sent; fields that are hidden go along. */
+  async form(pagePath, button) {
     const page = await this.send('GET', pagePath);
     assert.equal(page.status, 200, `${pagePath}: ${page.status} ${page.text()}`);
     const form = formWithButton(page.text(), button);
     assert.ok(form, `${pagePath} has no button ${button}: ${page.text()}`);
-    return this.postForm(form.action ?? pagePath, form.fields);
+    return { action: form.action ?? pagePath, fields: form.fields };
+  }
+
+  /** Presses a button of a page. */
+  async press(pagePath, button) {
+    const { action, fields } = await this.form(pagePath, button);
+    return this.postForm(action, fields);
   }
 }
+
+export const ALLOW = /^\s*allow\s*$/i;
+export const DENY = /^\s*do not allow\s*$/i;
+export const CONTINUE = /^\s*continue/i;
 
 const ENTITIES = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" };
 const unescapeHtml = (text) => text.replace(/&(amp|lt|gt|quot|#39);/g, (_, name) => ENTITIES[name]);
@@ -139,7 +149,7 @@ function attributesOf(tag) {
 function formWithButton(html, wanted) {
   for (const [, head, inner] of html.matchAll(/<form\b([^>]*)>([\s\S]*?)<\/form>/gi)) {
     const buttons = [...inner.matchAll(/(<button\b[^>]*>)([\s\S]*?)<\/button>/gi)];
-    const pressed = buttons.find(([, tag, label]) => wanted.test(label) || wanted.test(attributesOf(tag).value ?? ''));
+    const pressed = buttons.find(([, tag, label]) => wanted.test(label.replaceAll(/<[^>]*>/g, '')));
     if (!pressed) continue;
     const inputs = [...inner.matchAll(/<input\b[^>]*>/gi)].map(([tag]) => attributesOf(tag));
     const fields = inputs.filter(({ name }) => name).map(({ name, value = '' }) => [name, value]);

@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { Hub } from '../lib/hub.mjs';
 import {
+  ALLOW,
   App,
   Browser,
   CLIENTS,
+  CONTINUE,
+  DENY,
   assertAlive,
   assertDead,
   assertOAuthError,
@@ -26,6 +29,8 @@ const other = new App(hub, CLIENTS.other);
 const site = new App(hub, CLIENTS.site);
 const notes = new App(hub, CLIENTS.notes);
 const ISSUER = `${hub.origin}/auth`;
+const pathOf = ({ pathname, search }) => `${pathname}${search}`;
+const carriesCode = (answer) => /[?&]code=/.test(answer.headers.location ?? '');
 
 describe('a code is good once', () => {
   test('a second use is refused, and what the first one issued dies', async () => {
@@ -176,7 +181,7 @@ describe('mix-up: every answer says whose it is', () => {
 
   test('declined by the person', async () => {
     const { location } = await notes.ask(browser, { scope: 'openid keyring', prompt: 'consent' });
-    const answer = await browser.press(`${location.pathname}${location.search}`, /deny|cancel|decline/i);
+    const answer = await browser.press(pathOf(location), DENY);
     const declined = locationOf(hub, answer);
     assert.equal(declined.searchParams.get('error'), 'access_denied');
     assert.deepEqual(declined.searchParams.getAll('iss'), [ISSUER]);
@@ -238,24 +243,31 @@ describe("somebody else's app holds what the person allowed", () => {
 
   test('a changed pending request is not shown and not granted', async () => {
     const { location } = await notes.ask(browser, { scope: 'openid' });
+    const { action, fields } = await browser.form(pathOf(location), ALLOW);
     for (const change of [
       (query) => query.set('scope', 'openid keyring rooms.write'),
+      (query) => query.append('scope', 'keyring'),
       (query) => query.set('redirect_uri', 'https://evil.example/'),
+      (query) => query.set('client_id', spa.id),
       (query) => query.set('exp', String(Number(query.get('exp')) + 3600)),
       (query) => query.delete('sig'),
+      (query) => query.append('prompt', 'none'),
     ]) {
       const changed = new URL(location);
       change(changed.searchParams);
-      const answer = await browser.send('GET', `${changed.pathname}${changed.search}`);
-      assert.ok(answer.status >= 400 || locationOf(hub, answer)?.pathname === '/auth/error', `${answer.status}`);
-      const posted = await browser.postForm('/consent', [...changed.searchParams, ['accept', 'true']]);
-      assert.ok(!`${posted.headers.location}`.includes('code='));
+      const shown = await browser.send('GET', pathOf(changed));
+      assert.ok(shown.status >= 400 || locationOf(hub, shown)?.pathname === '/auth/error', `${shown.status}`);
+      const signed = fields.find(([, value]) => value.includes('sig='));
+      const forged = fields.map((field) => (field === signed ? [field[0], changed.search.slice(1)] : field));
+      const posted = await browser.postForm(action, forged);
+      assert.ok(!carriesCode(posted), `${posted.status} ${posted.headers.location}`);
     }
+    assert.ok(carriesCode(await browser.postForm(action, fields)), 'unchanged it is granted');
   });
 
   test('without the keyring scope the session has no keys, nor may a refresh ask for them', async () => {
     const { location, verifier } = await notes.ask(browser, { scope: 'openid offline_access' });
-    const answer = await browser.press(`${location.pathname}${location.search}`, /allow|accept|agree/i);
+    const answer = await browser.press(pathOf(location), ALLOW);
     const landed = locationOf(hub, answer);
     assert.equal(`${landed.origin}${landed.pathname}`, CLIENTS.notes.redirectUri, answer.text());
     const exchanged = await notes.exchange({ code: landed.searchParams.get('code'), verifier });
@@ -271,20 +283,22 @@ describe("somebody else's app holds what the person allowed", () => {
     assert.equal(again.location.pathname, '/consent', 'what was allowed covers nothing more');
   });
 
-  test('a consent is given where it is asked for: not from another site, not without a session', async () => {
+  test('a consent is given by who was asked: not from another site, not without a session, not in another', async () => {
     const { location } = await notes.ask(browser, { scope: 'openid keyring' });
-    const fields = [...location.searchParams, ['accept', 'true'], ['answer', 'allow']];
-    for (const path of ['/consent', '/auth/oauth2/consent']) {
+    const { action, fields } = await browser.form(pathOf(location), ALLOW);
+    const bob = await Browser.signedIn(hub, 'bob@example.com');
+    const again = await Browser.signedIn(hub, 'ada@example.com');
+    for (const path of [action, '/auth/oauth2/consent']) {
       const crossSite = await browser.postForm(path, fields, { Origin: 'https://evil.example' });
       assert.equal(crossSite.status, 403, path);
-      const nobody = await stranger.postForm(path, fields);
-      assert.ok(!`${nobody.headers.location}`.includes('code='), path);
+      for (const who of [stranger, bob, again]) assert.ok(!carriesCode(await who.postForm(path, fields)), path);
     }
+    assert.ok(carriesCode(await browser.postForm(action, fields)), 'who was asked may');
   });
 });
 
 describe('a native app can be imitated by any program of the machine', () => {
-  const loopback = { redirect_uri: 'http://127.0.0.1:49152/auth/callback' };
+  const loopback = { redirect_uri: 'http://127.0.0.1:49152/callback' };
   const cli = App.cli(hub);
 
   test('so a loopback redirect waits for a click, and silently gets nothing', async () => {
@@ -292,7 +306,10 @@ describe('a native app can be imitated by any program of the machine', () => {
     assert.equal(location.origin, hub.origin);
     assert.equal(location.pathname, '/continue');
     const silent = await cli.ask(browser, { ...loopback, prompt: 'none' });
-    assert.match(silent.location.searchParams.get('error'), /^(interaction|consent|account_selection)_required$/);
+    assert.equal(silent.location.searchParams.get('error'), 'interaction_required');
+    const clicked = locationOf(hub, await browser.press(pathOf(location), CONTINUE));
+    assert.equal(`${clicked.origin}${clicked.pathname}`, loopback.redirect_uri);
+    assert.ok(clicked.searchParams.get('code'));
   });
 
   test('pasting is the click: the code page names the hub and is kept by nobody', async () => {

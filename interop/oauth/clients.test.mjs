@@ -131,7 +131,7 @@ describe('openid-client', () => {
 
   test('an app on the loopback of a development hub is redirected to any port', async () => {
     const config = await configure({ id: 'epicenter-cli' });
-    const tokens = await signIn(config, 'http://127.0.0.1:49152/auth/callback');
+    const tokens = await signIn(config, 'http://127.0.0.1:49152/callback');
     assert.equal((await sessionOf(hub, tokens.access_token)).status, 200);
   });
 

@@ -16,8 +16,10 @@ import {
   sessionOf,
   userOf,
 } from '../lib/oauth.mjs';
+import { moveRotationsIntoPast } from '../lib/past.mjs';
 import { RoomSocket } from '../lib/socket.mjs';
 
+const MINUTE_MS = 60_000;
 const hub = await Hub.start({ config: oauthConfig() });
 after(() => hub.dispose());
 await hub.addUser('ada@example.com', { admin: true });
@@ -123,7 +125,52 @@ describe('an honest app', () => {
   });
 });
 
+describe('an answer that was lost for longer than a minute', () => {
+  test('is replaced once; the token in it is dead, and whoever shows it ends the grant', async () => {
+    const grant = await spa.signIn(ada);
+    const unseen = await spa.renewed(grant.refresh_token);
+    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    const renewed = await spa.renewed(grant.refresh_token);
+    assert.notEqual(renewed.refresh_token, unseen.refresh_token);
+    assert.deepEqual(await spa.renewed(grant.refresh_token), renewed, 'the replaced answer is repeated as well');
+    assert.equal((await sessionOf(hub, renewed.access_token)).status, 200);
+    assertOAuthError(await spa.refresh(unseen.refresh_token), 'invalid_grant');
+    await assertDead(spa, renewed);
+  });
+
+  test('is not replaced twice, and not after a week', async () => {
+    const twice = await spa.signIn(ada);
+    const late = await spa.signIn(ada);
+    await spa.renewed(twice.refresh_token);
+    await spa.renewed(late.refresh_token);
+    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    const replaced = await spa.renewed(twice.refresh_token);
+    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    assertOAuthError(await spa.refresh(twice.refresh_token), 'invalid_grant');
+    await assertDead(spa, replaced);
+    await moveRotationsIntoPast(hub, 7 * 24 * 60 * MINUTE_MS);
+    assertOAuthError(await spa.refresh(late.refresh_token), 'invalid_grant');
+  });
+});
+
 describe('a thief', () => {
+  test('who shows a stolen token after its successor was used ends that grant, and no other', async () => {
+    const grant = await spa.signIn(ada);
+    const sameBrowser = await spa.signIn(ada);
+    const otherPerson = await spa.signIn(bob);
+    const second = await spa.renewed(grant.refresh_token);
+    const third = await spa.renewed(second.refresh_token);
+    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    const socket = await RoomSocket.open(await userOf(hub, third.access_token), 'stolen');
+    const { code } = await closedWithin(socket, REVOCATION_REACHES_MS, async () =>
+      assertOAuthError(await spa.refresh(grant.refresh_token), 'invalid_grant'),
+    );
+    assert.equal(code, 4401);
+    for (const dead of [second, third]) await assertDead(spa, dead);
+    await assertAlive(spa, sameBrowser);
+    await assertAlive(spa, otherPerson);
+  });
+
   test('with a revoked grant’s token gets nothing, and no chain leads out of it', async () => {
     const grant = await spa.signIn(ada);
     const renewed = await spa.renewed(grant.refresh_token);
