@@ -5,14 +5,19 @@
 
 use std::fmt;
 
+use hkdf::hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::blob::{self, NONCE_BYTES, SealError};
-use crate::key_ring::KeyRing;
+use crate::key_ring::{KeyRing, SecretKey};
 use crate::secrets::{SecretsError, SecretsProblem, Variable, is_versioned, parse_versioned};
 
 /// As many bytes as the keys that are derived from it.
 const MIN_SECRET_BYTES: usize = 32;
+
+/// Bytes of a message authentication code.
+const MAC_BYTES: usize = 32;
 
 /// The version of a secret that is written without one, so that `2:new,1:old` continues a plain `old`.
 const PLAIN_VERSION: u8 = 1;
@@ -67,9 +72,30 @@ impl AuthSecret {
         blob::open(&self.labelled(label), aad, sealed).map(Zeroizing::new)
     }
 
+    /// HMAC-SHA256 of a message that leaves the hub and comes back, under the current version and the label.
+    pub fn mac(&self, label: &str, message: &[u8]) -> [u8; MAC_BYTES] {
+        let keys = self.labelled(label);
+        let (_, key) = keys.current();
+        keyed(key, message).finalize().into_bytes().into()
+    }
+
+    /// Whether [`AuthSecret::mac`] gave this code, under any version that is still listed. Compares in constant time.
+    pub fn is_mac(&self, label: &str, message: &[u8], mac: &[u8]) -> bool {
+        let keys = self.labelled(label);
+        keys.iter()
+            .any(|(_, key)| keyed(key, message).verify_slice(mac).is_ok())
+    }
+
     fn labelled(&self, label: &str) -> KeyRing {
         self.0.derive(&format!("auth:{label}"))
     }
+}
+
+fn keyed(key: &SecretKey, message: &[u8]) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(key.expose());
+    let mut mac = mac.expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac
 }
 
 fn parse(text: &str) -> Result<AuthSecret, SecretsProblem> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
-use epicenter_server::config::{HubConfig, PublicOrigin};
+use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
+use epicenter_server::oauth::clients;
 use epicenter_server::ports::{Clock, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,12 +24,14 @@ use crate::admission::Admission;
 use crate::clock::HostClock;
 use crate::config::{HostConfig, Mode};
 use crate::data_dir::{DataDir, GivenSecrets, Secrets};
-use crate::identity_store::{IdentityStore, OwnershipMode};
+use crate::feed::Feed;
+use crate::identity_store::{self, OwnershipMode};
 use crate::keys::RingVerify;
 use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
 use crate::random::OsRandom;
 use crate::rooms::RoomRegistry;
+use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner};
 
 /// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
 const FLUSH_SHARE: u32 = 4;
@@ -40,6 +43,7 @@ pub struct Hub {
     deadline: Duration,
     stopping: watch::Sender<bool>,
     server: JoinHandle<()>,
+    feed: JoinHandle<()>,
     rooms: RoomRegistry,
     log: Arc<SqliteLog>,
     /// Holds the lock on the data directory for as long as the hub lives.
@@ -60,7 +64,8 @@ impl fmt::Debug for Hub {
 struct Stores {
     data_dir: DataDir,
     secrets: Secrets,
-    identity: IdentityStore,
+    identity: OpenStore,
+    passwords: PasswordQueue,
     log: Arc<SqliteLog>,
 }
 
@@ -85,8 +90,12 @@ impl Hub {
         let clock = HostClock::start();
         let (stores, config) = {
             let clock = clock.clone();
+            let runtime = tokio::runtime::Handle::current();
+            // On a thread that may wait for files; what is async in it is driven by this runtime.
             tokio::task::spawn_blocking(move || {
-                Stores::open(&config, &clock).map(|stores| (stores, config))
+                runtime
+                    .block_on(Stores::open(&config, &clock))
+                    .map(|stores| (stores, config))
             })
             .await
             .context("opening the stores panicked")??
@@ -102,9 +111,9 @@ impl Hub {
             None => PublicOrigin::parse(&format!("http://{address}"))
                 .context("the bound address makes no origin")?,
         };
-        stores
-            .identity
-            .record_origin(&origin)
+        let OpenStore { store, changes } = stores.identity;
+        identity_store::record_origin(&store, &origin)
+            .await
             .context("the origin cannot be recorded")?;
 
         let rooms = RoomRegistry::new(
@@ -113,12 +122,19 @@ impl Hub {
             config.rooms.clone(),
             config.limits.clone(),
         );
-        let identity = Arc::new(stores.identity);
-        let router = epicenter_server::Hub::router(
+        let feed_store = store.clone();
+        let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
+        let store = Arc::new(store);
+        let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
                 ownership: ownership_rule(config.mode),
                 root_keyring: stores.secrets.encryption,
+                auth_secret: stores.secrets.auth,
+                accounts: config.accounts,
+                oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
+                trusted_origins: config.trusted_origins,
+                rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
                 max_body_bytes: config.limits.max_frame_bytes,
                 update_limits: config.rooms.limits,
@@ -127,16 +143,32 @@ impl Hub {
                 source_url: config.source_url,
             },
             Ports {
-                clock: Arc::new(clock),
+                clock: Arc::new(clock.clone()),
                 random: Arc::new(OsRandom),
                 verify: Arc::new(RingVerify),
-                signing_keys: identity.clone(),
-                users: identity.clone(),
-                devices: identity.clone(),
+                signing_keys: store.clone(),
+                signer: Arc::new(signer),
+                passwords: Arc::new(stores.passwords),
+                accounts: store.clone(),
+                sessions: store.clone(),
+                grants: store.clone(),
+                users: store.clone(),
+                devices: store.clone(),
                 rooms: Arc::new(rooms.clone()),
-                health: identity,
+                health: store,
             },
         );
+        let mut feed = Feed {
+            store: feed_store,
+            changes,
+            revocations,
+            rooms: rooms.clone(),
+            clock,
+            seq: 0,
+        };
+        feed.read()
+            .await
+            .context("what was revoked cannot be read from the identity store")?;
         let admission = Admission::new(
             config.limits.max_user_connections,
             config.limits.max_connections,
@@ -146,8 +178,10 @@ impl Hub {
             rooms: rooms.clone(),
             admission: Arc::new(admission),
             limits: config.limits,
+            trusted_proxies: config.trusted_proxies,
         };
         let (stopping, stops) = watch::channel(false);
+        let feed = tokio::spawn(feed.follow(stops.clone()));
         let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
         tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
         Ok(Self {
@@ -156,6 +190,7 @@ impl Hub {
             deadline: Duration::from_millis(config.shutdown_deadline_ms),
             stopping,
             server,
+            feed,
             rooms,
             log: stores.log,
             _data_dir: stores.data_dir,
@@ -178,7 +213,7 @@ impl Hub {
         let now = Instant::now();
         let deadline = now + self.deadline;
         let connections_deadline = deadline - self.deadline / FLUSH_SHARE;
-        // The listener is the only receiver; it may have ended with a panic.
+        // Listener and feed are the receivers; they may have ended with a panic.
         let _ = self.stopping.send(true);
         self.rooms.shut_down();
         if timeout_at(connections_deadline, &mut self.server)
@@ -188,6 +223,8 @@ impl Hub {
             tracing::warn!("some connections did not end in time and are dropped");
             self.server.abort();
         }
+        // It was told to stop; a read that hangs is not waited for.
+        self.feed.abort();
         let log = Arc::clone(&self.log);
         let flushed = tokio::task::spawn_blocking(move || log.shutdown());
         if timeout_at(deadline, flushed).await.is_err() {
@@ -199,13 +236,17 @@ impl Hub {
 }
 
 impl Stores {
-    fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
+    async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
-        let identity = IdentityStore::open(&data_dir.identity_database())?;
-        identity.claim_mode(match config.mode {
+        let location = StoreLocation::Sqlite(data_dir.identity_database());
+        let identity = store::open(&location)
+            .await
+            .map_err(identity_store::StoreError::from)?;
+        let mode = match config.mode {
             Mode::Personal => OwnershipMode::Personal,
             Mode::Shared { .. } => OwnershipMode::Shared,
-        })?;
+        };
+        identity_store::claim_mode(&identity.store, mode).await?;
         let given = GivenSecrets {
             encryption: config
                 .encryption_secrets
@@ -213,8 +254,9 @@ impl Stores {
                 .map(|secret| secret.expose()),
             auth: config.auth_secret.as_ref().map(|secret| secret.expose()),
         };
-        let secrets = data_dir.load_secrets(given, &identity)?;
-        identity.ensure_signing_key(&secrets.auth, clock.now_ms())?;
+        let secrets = data_dir.load_secrets(given, &identity.store).await?;
+        store::ensure_signing_key(&identity.store, &secrets.auth, clock.now_ms()).await?;
+        let passwords = PasswordQueue::new()?;
         let limits = LogConfig {
             max_commit_rows: config.limits.max_commit_rows,
             max_commit_bytes: config.limits.max_commit_bytes,
@@ -226,9 +268,25 @@ impl Stores {
             data_dir,
             secrets,
             identity,
+            passwords,
             log: Arc::new(log),
         })
     }
+}
+
+/// The clients that come with the hub, before those of the configuration.
+fn with_own_clients(
+    mut oauth: OAuthConfig,
+    first_party_apps: bool,
+    origin: &PublicOrigin,
+) -> OAuthConfig {
+    let mut clients = clients::built_in(origin);
+    if first_party_apps {
+        clients.extend(clients::first_party_apps(origin));
+    }
+    clients.append(&mut oauth.clients);
+    oauth.clients = clients;
+    oauth
 }
 
 fn ownership_rule(mode: Mode) -> OwnershipRule {

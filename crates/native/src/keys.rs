@@ -1,16 +1,17 @@
 //! ES256: the hub's signing keys, the access tokens they sign, and the check of a signature.
 //!
-//! A private key exists in memory inside [`SigningKey`] and on disk sealed under `AUTH_SECRET` (`identity_store.rs`),
+//! A private key exists in memory inside [`SigningKey`] and in the store sealed under `AUTH_SECRET` (`store/signer.rs`),
 //! nowhere else. The claims are those of `identity.md` 2; what a token must look like to be accepted is the server's
 //! business.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use epicenter_identity::{ClientId, GrantId, Scopes, UserId};
 use epicenter_server::config::PublicOrigin;
-use epicenter_server::ports::{PublicKey, Verify};
+use epicenter_server::ports::{self, PublicKey, StoreUnavailable, Verify};
 use ring::digest;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -105,6 +106,22 @@ impl SigningKey {
     }
 }
 
+impl ports::SigningKey for SigningKey {
+    fn kid(&self) -> &str {
+        &self.public.kid
+    }
+
+    fn sign_es256(&self, message: &[u8]) -> Result<[u8; 64], StoreUnavailable> {
+        self.sign(message).map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a token cannot be signed"
+            );
+            StoreUnavailable
+        })
+    }
+}
+
 /// The key id of a point: base64url of the SHA-256 of its JWK's required members (RFC 7638).
 pub fn thumbprint(point: &[u8; 65]) -> String {
     let (x, y) = (&point[1..33], &point[33..]);
@@ -150,16 +167,16 @@ pub struct AccessTokenClaims {
 /// Signs access tokens of one issuer.
 #[derive(Debug)]
 pub struct TokenSigner {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     issuer: String,
     audience: String,
 }
 
 impl TokenSigner {
     /// Issuer is the origin plus `/auth`, audience the origin.
-    pub fn new(key: SigningKey, origin: &PublicOrigin) -> Self {
+    pub fn new(key: impl Into<Arc<SigningKey>>, origin: &PublicOrigin) -> Self {
         Self {
-            key,
+            key: key.into(),
             issuer: format!("{}/auth", origin.as_str()),
             audience: origin.as_str().to_owned(),
         }

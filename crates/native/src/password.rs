@@ -87,6 +87,27 @@ pub fn verify_password(password: &str, hash: &str) -> bool {
         && hasher().verify_password(password.as_bytes(), hash).is_ok()
 }
 
+/// Whether a hash was made with today's parameters.
+pub(crate) fn is_current(hash: &str) -> bool {
+    let today = format!(
+        "$argon2id$v=19$m={},t={},p={}$",
+        Params::DEFAULT_M_COST,
+        Params::DEFAULT_T_COST,
+        Params::DEFAULT_P_COST
+    );
+    hash.starts_with(&today)
+}
+
+/// A hash as a program with cheaper parameters would have made it.
+#[cfg(test)]
+pub(crate) fn hash_with_old_parameters(password: &str) -> String {
+    let params = Params::new(4_096, 3, 1, None).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_with_salt(password.as_bytes(), b"sixteen bytes!!!")
+        .unwrap()
+        .to_string()
+}
+
 fn hasher() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
 }

@@ -38,10 +38,10 @@ pub(crate) fn alphanumeric(length: usize) -> Result<String, RandomError> {
 pub(crate) struct OsRandom;
 
 impl epicenter_server::ports::Random for OsRandom {
+    /// Secrets are drawn here: without random bytes the request ends in a panic and never with a text that can be guessed.
     fn fill(&self, bytes: &mut [u8]) {
         if let Err(error) = getrandom::fill(bytes) {
-            // Request ids are all that hangs on it: they may repeat, nothing else does.
-            tracing::warn!(%error, "the system's random source failed");
+            panic!("the system's random source failed: {error}");
         }
     }
 }

@@ -74,6 +74,14 @@ pub enum DatabaseError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// The system gives no thread to use it with.
+    #[error("no thread can be started for {}", path.display())]
+    NoThread {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The content contradicts itself where the whole database depends on it.
     #[error("{} is damaged: {what}", path.display())]
     Damaged {

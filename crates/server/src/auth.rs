@@ -1,12 +1,14 @@
-//! From a presented bearer to proof of access; the only place that makes an [`Access`].
+//! From a presented credential to proof of access; the only place that makes an [`Access`].
 //!
-//! The order is the one of `http.md` 7 and 8: the token (form, key, signature, claims), the account, the ownership rule.
-//! Every answer keeps 401 and 503 apart: a token is called invalid only when key set and account store had their say.
+//! The order is the one of `http.md` 7 and 8: the token (form, key, signature, claims), what was revoked, the account, the
+//! ownership rule. Every answer keeps 401 and 503 apart: a token is called invalid only when key set, revocations and
+//! account store had their say.
 
 mod bearer;
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod cookie;
 mod keys;
+mod signed;
 pub mod token;
 mod users;
 
@@ -14,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use epicenter_identity::{
-    Access, ClientId, GrantId, NotAdmitted, OwnershipRule, Person, Scopes, UserId,
+    Access, ClientId, GrantId, NotAdmitted, OwnerId, OwnershipRule, Person, Scopes, UserId,
 };
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
@@ -24,6 +26,7 @@ use self::cache::BoundedCache;
 use self::cookie::PresentedCookie;
 use self::keys::FoundKey;
 pub(crate) use self::keys::KeyCache;
+pub(crate) use self::signed::Expiry;
 use self::token::{
     AcceptedTypes, Claims, CompactToken, TokenError, TokenVerifier, VerifierOptions,
 };
@@ -31,7 +34,7 @@ use self::users::UserCache;
 use crate::accounts::store::{Session, Sessions};
 use crate::config::{HubConfig, PublicOrigin};
 use crate::ports::{Clock, Ports, StoreUnavailable, User};
-use crate::revocations::Revocations;
+use crate::revocations::{Revocations, Standing};
 use crate::secret::Secret;
 
 /// Checked tokens that are remembered; some 300 bytes each.
@@ -88,16 +91,20 @@ pub(crate) struct Authenticator {
     origin: PublicOrigin,
     sessions: Arc<dyn Sessions>,
     revocations: Revocations,
-    checked: Mutex<BoundedCache<TokenDigest, CheckedToken>>,
+    checked: Mutex<BoundedCache<TokenDigest, Arc<CheckedToken>>>,
 }
 
 /// Tokens are remembered by their SHA-256, so that memory holds none.
 type TokenDigest = [u8; 32];
 
-#[derive(Clone)]
+/// What a verified token says, read once.
 struct CheckedToken {
-    kid: Arc<str>,
-    claims: Arc<Claims>,
+    kid: String,
+    claims: Claims,
+    user: UserId,
+    client: ClientId,
+    grant: GrantId,
+    scopes: Scopes,
 }
 
 impl fmt::Debug for Authenticator {
@@ -169,32 +176,72 @@ impl Authenticator {
             PresentedBearer::One(token) => token,
         };
         let now_ms = self.clock.now_ms();
-        let claims = self.check_token(token.as_str(), now_ms).await?;
-        let (user, client, grant) = self.parse_claims(&claims)?;
+        let token = self.check_token(token.as_str(), now_ms).await?;
+        let issued_at_ms = token.claims.issued_at_ms;
+        let standing = self
+            .revocations
+            .check(&token.grant, &token.user, issued_at_ms, now_ms);
+        let person_changes = match standing {
+            Standing::Good { person_changes } => person_changes,
+            Standing::Revoked => return Err(refused("the token was revoked")),
+            Standing::Unknown => return Err(AuthError::Unavailable),
+        };
         let user = self
             .users
-            .find_enabled(&user, now_ms)
+            .find_enabled(&token.user, person_changes, now_ms)
             .await?
             .ok_or_else(|| refused("the account is unknown or disabled"))?;
-        let owner = self.ownership.resolve(&Person {
-            id: user.id.clone(),
-            email: user.email.clone(),
-            email_verified: user.email_verified,
-        })?;
-        let scopes = Scopes::parse_lenient(&claims.scope);
-        let access = Access::authenticated_as(user.id.clone(), owner, client, grant, scopes);
+        let access = Access::authenticated_as(
+            user.id.clone(),
+            self.resolve_owner(&user)?,
+            token.client.clone(),
+            token.grant.clone(),
+            token.scopes,
+        );
         Ok(Caller { access, user })
     }
 
+    /// A person, by bearer or else by the browser's session. Both together never come here ([`crate::middleware`]), and a
+    /// cookie that names no session does not stand in a bearer's way.
+    pub(crate) async fn authenticate_person(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Caller, AuthError> {
+        let presented = PresentedBearer::of_request(headers);
+        if presented != PresentedBearer::None {
+            return self.authenticate(&presented).await;
+        }
+        let BrowserSession { session, user, .. } = self
+            .browser_session(headers)
+            .await?
+            .ok_or_else(|| refused("neither a bearer nor a living session"))?;
+        // No token has these: a client's id is chosen by the operator, and a grant's is drawn without a hyphen in front.
+        let grant = GrantId::parse(&format!("-session-{}", session.id.as_str()));
+        let (Ok(client), Ok(grant)) = (ClientId::parse("-browser"), grant) else {
+            return Err(refused("the session's id is malformed"));
+        };
+        let owner = self.resolve_owner(&user)?;
+        let access = Access::authenticated_as(user.id.clone(), owner, client, grant, Scopes::all());
+        Ok(Caller { access, user })
+    }
+
+    fn resolve_owner(&self, user: &User) -> Result<OwnerId, NotAdmitted> {
+        self.ownership.resolve(&Person {
+            id: user.id.clone(),
+            email: user.email.clone(),
+            email_verified: user.email_verified,
+        })
+    }
+
     /// Verifies a token, or recognises it as one that was verified with a key that is still in the set.
-    async fn check_token(&self, token: &str, now_ms: u64) -> Result<Arc<Claims>, AuthError> {
+    async fn check_token(&self, token: &str, now_ms: u64) -> Result<Arc<CheckedToken>, AuthError> {
         let digest: TokenDigest = Sha256::digest(token).into();
         let remembered = self.with_checked(|checked| checked.find(&digest));
-        if let Some(CheckedToken { kid, claims }) = remembered
-            && self.keys.is_known(&kid)
+        if let Some(checked) = remembered
+            && self.keys.is_known(&checked.kid)
         {
-            claims.check_time(now_ms).map_err(refused)?;
-            return Ok(claims);
+            checked.claims.check_time(now_ms).map_err(refused)?;
+            return Ok(checked);
         }
         let parsed = CompactToken::parse(token).map_err(refused)?;
         self.verifier.check_type(&parsed).map_err(refused)?;
@@ -203,21 +250,26 @@ impl Authenticator {
             FoundKey::Unknown => return Err(refused(TokenError::UnknownKey)),
             FoundKey::Unreachable => return Err(AuthError::Unavailable),
         };
-        let claims = Arc::new(
-            self.verifier
-                .verify(&parsed, &key, now_ms)
-                .map_err(refused)?,
-        );
-        let checked = CheckedToken {
-            kid: Arc::from(key.kid.as_str()),
-            claims: Arc::clone(&claims),
-        };
-        self.with_checked(|cache| cache.insert(digest, checked));
-        Ok(claims)
+        let claims = self
+            .verifier
+            .verify(&parsed, &key, now_ms)
+            .map_err(refused)?;
+        let checked = Arc::new(CheckedToken::parse(key.kid.clone(), claims)?);
+        self.with_checked(|cache| cache.insert(digest, Arc::clone(&checked)));
+        Ok(checked)
     }
 
+    fn with_checked<R>(
+        &self,
+        act: impl FnOnce(&mut BoundedCache<TokenDigest, Arc<CheckedToken>>) -> R,
+    ) -> R {
+        act(&mut self.checked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl CheckedToken {
     /// Every token of this hub names user, client and grant; one that does not is nobody's.
-    fn parse_claims(&self, claims: &Claims) -> Result<(UserId, ClientId, GrantId), AuthError> {
+    fn parse(kid: String, claims: Claims) -> Result<Self, AuthError> {
         let user = UserId::parse(&claims.subject).ok();
         let client = claims
             .client
@@ -227,17 +279,17 @@ impl Authenticator {
             .grant
             .as_deref()
             .and_then(|grant| GrantId::parse(grant).ok());
-        match (user, client, grant) {
-            (Some(user), Some(client), Some(grant)) => Ok((user, client, grant)),
-            _ => Err(refused("the token does not name user, client and grant")),
-        }
-    }
-
-    fn with_checked<R>(
-        &self,
-        act: impl FnOnce(&mut BoundedCache<TokenDigest, CheckedToken>) -> R,
-    ) -> R {
-        act(&mut self.checked.lock().unwrap_or_else(PoisonError::into_inner))
+        let (Some(user), Some(client), Some(grant)) = (user, client, grant) else {
+            return Err(refused("the token does not name user, client and grant"));
+        };
+        Ok(Self {
+            kid,
+            scopes: Scopes::parse_lenient(&claims.scope),
+            claims,
+            user,
+            client,
+            grant,
+        })
     }
 }
 

@@ -191,6 +191,13 @@ pub struct HubConfig {
     pub source_url: String,
 }
 
+impl HubConfig {
+    /// `iss` of everything this hub signs.
+    pub fn issuer(&self) -> String {
+        format!("{}/auth", self.origin.as_str())
+    }
+}
+
 /// Who may make an account after the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignUpPolicy {

@@ -14,6 +14,7 @@ use http::{StatusCode, header};
 
 use crate::auth::AuthError;
 use crate::handshake::HandshakeError;
+use crate::limits::RetryAfter;
 use crate::ports::StoreUnavailable;
 use crate::upgrade::UpgradeDecision;
 
@@ -22,31 +23,38 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// A request that is not served.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Refusal(ApiError);
+pub(crate) struct Refusal {
+    error: ApiError,
+    /// Seconds, where more is known than that it will take a while.
+    retry_after: Option<u64>,
+}
 
 impl Refusal {
     /// How the upgrade of a socket is refused.
     pub(crate) fn into_decision(self) -> UpgradeDecision {
         UpgradeDecision::Refuse {
-            code: close_code(self.0.name),
-            reason: self.0.close_reason(),
+            code: close_code(self.error.name),
+            reason: self.error.close_reason(),
         }
     }
 
     pub(crate) fn name(&self) -> ErrorName {
-        self.0.name
+        self.error.name
     }
 }
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        Self {
+            error,
+            retry_after: None,
+        }
     }
 }
 
 impl From<ErrorName> for Refusal {
     fn from(name: ErrorName) -> Self {
-        Self(ApiError::new(name))
+        Self::from(ApiError::new(name))
     }
 }
 
@@ -67,13 +75,22 @@ impl From<StoreUnavailable> for Refusal {
     }
 }
 
+impl From<RetryAfter> for Refusal {
+    fn from(retry_after: RetryAfter) -> Self {
+        Self {
+            error: ApiError::new(ErrorName::RateLimited),
+            retry_after: Some(retry_after.seconds),
+        }
+    }
+}
+
 impl From<HandshakeError> for Refusal {
     fn from(error: HandshakeError) -> Self {
         let name = match error {
             HandshakeError::WebSocketVersion => ErrorName::UpgradeRequired,
             _ => ErrorName::MalformedUpgrade,
         };
-        Self(
+        Self::from(
             ApiError::new(name)
                 .with_message(format!("The WebSocket handshake is malformed: {error}.")),
         )
@@ -82,7 +99,7 @@ impl From<HandshakeError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(error) = self;
+        let Self { error, retry_after } = self;
         let status = StatusCode::from_u16(error.status())
             .expect("statuses of the error table are valid, a test goes through it");
         let mut response = (status, error.to_json()).into_response();
@@ -96,7 +113,9 @@ impl IntoResponse for Refusal {
         if let Some(challenge) = challenge {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         if status == StatusCode::UPGRADE_REQUIRED {

@@ -39,7 +39,10 @@ pub struct Revocation {
 /// Whether a token's grant and person still stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    Good,
+    /// They do. What was read about the person holds for as long as this number stays the same.
+    Good {
+        person_changes: u64,
+    },
     Revoked,
     /// The feed is silent by failure.
     Unknown,
@@ -52,7 +55,14 @@ pub struct Revocations(Arc<Mutex<State>>);
 struct State {
     heard_at_ms: u64,
     grants: HashMap<GrantId, u64>,
-    users: HashMap<UserId, u64>,
+    users: HashMap<UserId, UserNote>,
+    /// Counts what was noted about people: times are those of several clocks and would not do.
+    changes: u64,
+}
+
+struct UserNote {
+    at_ms: u64,
+    change: u64,
 }
 
 impl fmt::Debug for Revocations {
@@ -68,6 +78,7 @@ impl Revocations {
             heard_at_ms: now_ms,
             grants: HashMap::new(),
             users: HashMap::new(),
+            changes: 0,
         })))
     }
 
@@ -77,17 +88,27 @@ impl Revocations {
         state.heard_at_ms = state.heard_at_ms.max(now_ms);
         let oldest = now_ms.saturating_sub(LONGEST_TOKEN_LIFE_MS);
         state.grants.retain(|_, at_ms| *at_ms >= oldest);
-        state.users.retain(|_, at_ms| *at_ms >= oldest);
+        state.users.retain(|_, note| note.at_ms >= oldest);
     }
 
     /// Takes note of a revocation; the same one may be noted again.
     pub fn note(&self, subject: &Subject, at_ms: u64) {
         let mut state = self.lock();
-        let known = match subject {
-            Subject::Grant(grant) => state.grants.entry(grant.clone()).or_default(),
-            Subject::User(user) => state.users.entry(user.clone()).or_default(),
-        };
-        *known = (*known).max(at_ms);
+        match subject {
+            Subject::Grant(grant) => {
+                let known = state.grants.entry(grant.clone()).or_default();
+                *known = (*known).max(at_ms);
+            }
+            Subject::User(user) => {
+                let known = state.users.get(user).map_or(0, |note| note.at_ms);
+                state.changes += 1;
+                let note = UserNote {
+                    at_ms: at_ms.max(known),
+                    change: state.changes,
+                };
+                state.users.insert(user.clone(), note);
+            }
+        }
     }
 
     /// Whether a token of this grant and person, issued then, still stands.
@@ -99,16 +120,16 @@ impl Revocations {
         now_ms: u64,
     ) -> Standing {
         let state = self.lock();
-        let user_ended = state
-            .users
-            .get(user)
-            .is_some_and(|at_ms| issued_at_ms <= *at_ms);
-        if user_ended || state.grants.contains_key(grant) {
+        let person = state.users.get(user);
+        if person.is_some_and(|note| issued_at_ms <= note.at_ms) || state.grants.contains_key(grant)
+        {
             Standing::Revoked
         } else if now_ms.saturating_sub(state.heard_at_ms) >= FEED_SILENCE_MS {
             Standing::Unknown
         } else {
-            Standing::Good
+            Standing::Good {
+                person_changes: person.map_or(0, |note| note.change),
+            }
         }
     }
 

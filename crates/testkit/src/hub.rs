@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use epicenter_identity::{ClientId, Scopes};
 use epicenter_native::Hub;
+use epicenter_native::admin::{Administrator, NewUser};
 use epicenter_native::config::HostConfig;
-use epicenter_native::data_dir::DataDir;
-use epicenter_native::identity_store::{IdentityStore, NewUser};
-use epicenter_native::keys::{AccessTokenClaims, TokenSigner, new_grant};
 use epicenter_native::log::Log;
 use tempfile::TempDir;
 
 use crate::{DelayingLog, HttpRequest, TestSocket};
+
+/// The password of every account that a [`TestHub`] makes.
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A running hub; [`TestHub::stop`] ends it gracefully.
 pub struct TestHub {
@@ -121,37 +121,25 @@ impl TestHub {
     /// # Panics
     /// When the data directory does not take it.
     pub fn token(&self, email: &str, lifetime_s: u64) -> String {
-        let data_dir = DataDir::open(&self.data_dir()).expect("the hub's data directory");
-        let store = IdentityStore::open(&data_dir.identity_database()).expect("a readable store");
-        let issued_at_ms = now_ms();
-        let user = store.find_user_by_email(email).expect("a readable store");
-        let user = user.unwrap_or_else(|| {
-            let new = NewUser {
-                email,
-                password: "correct horse battery",
-                name: None,
-                admin: true,
-            };
-            store.add_user(&new, issued_at_ms).expect("a new account")
-        });
-        let (secret, _) = data_dir
-            .load_auth_secret(None, &store)
-            .expect("the hub's secret");
-        let key = store
-            .ensure_signing_key(&secret, issued_at_ms)
-            .expect("a signing key");
-        let claims = AccessTokenClaims {
-            user: user.id,
-            client: ClientId::parse("epicenter-cli").expect("a valid id"),
-            scopes: Scopes::all(),
-            grant: new_grant().expect("random bytes"),
-            session: None,
-            issued_at_ms,
-            lifetime_s,
+        let (path, origin) = (self.data_dir(), self.hub.origin());
+        let work = move || {
+            let administrator = Administrator::open(&path).expect("the hub's data directory");
+            if !administrator.has_user(email).expect("a readable store") {
+                administrator
+                    .add_user(NewUser {
+                        email: email.to_owned(),
+                        name: String::new(),
+                        password: PASSWORD.to_owned().into(),
+                        admin: true,
+                    })
+                    .expect("a new account");
+            }
+            administrator
+                .mint_token(email, lifetime_s, origin)
+                .expect("a token")
         };
-        TokenSigner::new(key, self.hub.origin())
-            .mint_access_token(&claims)
-            .expect("a token")
+        // A thread of its own: an administrator brings a runtime, and tests have one already.
+        std::thread::scope(|scope| scope.spawn(work).join().expect("a token"))
     }
 
     /// Opens a socket of a user and leaves it to the caller to read the greeting.
@@ -175,10 +163,4 @@ impl TestHub {
 
 fn temporary_directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(since.expect("a clock after 1970").as_millis())
-        .expect("a clock before the year 500 million")
 }

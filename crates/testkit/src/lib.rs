@@ -12,7 +12,7 @@ mod updates;
 
 pub use delaying_log::DelayingLog;
 pub use http::{HttpAnswer, HttpRequest};
-pub use hub::{TestHub, TestUser};
+pub use hub::{PASSWORD, TestHub, TestUser};
 pub use socket::{Received, TestSocket};
 pub use updates::Typist;
 

@@ -12,11 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use epicenter_encryption::{AuthSecret, RootKeyring};
 use epicenter_identity::OwnerId;
+use epicenter_store::SqlStore;
 use ring::digest;
 use zeroize::Zeroizing;
 
 use super::{DataDir, DataDirError, failed};
-use crate::identity_store::IdentityStore;
+use crate::identity_store::StoreError;
 use crate::random;
 use crate::sqlite::sync_directory_of;
 
@@ -76,14 +77,15 @@ impl DataDir {
     ///
     /// # Errors
     /// When a secret is malformed, lost or exchanged.
-    pub fn load_secrets(
+    pub async fn load_secrets(
         &self,
         given: GivenSecrets<'_>,
-        store: &IdentityStore,
+        store: &SqlStore,
     ) -> Result<Secrets, DataDirError> {
-        let (encryption, encryption_source) =
-            self.load_encryption_secrets(given.encryption, store)?;
-        let (auth, auth_source) = self.load_auth_secret(given.auth, store)?;
+        let (encryption, encryption_source) = self
+            .load_encryption_secrets(given.encryption, store)
+            .await?;
+        let (auth, auth_source) = self.load_auth_secret(given.auth, store).await?;
         Ok(Secrets {
             encryption,
             auth,
@@ -96,12 +98,13 @@ impl DataDir {
     ///
     /// # Errors
     /// When it is malformed or lost.
-    pub fn load_auth_secret(
+    pub async fn load_auth_secret(
         &self,
         given: Option<&str>,
-        store: &IdentityStore,
+        store: &SqlStore,
     ) -> Result<(AuthSecret, SecretsSource), DataDirError> {
-        let was_used = store.has_signing_keys()?;
+        let stored = store.list_signing_keys().await;
+        let was_used = !stored.map_err(StoreError::from)?.is_empty();
         let generate = || {
             if was_used {
                 return Err(DataDirError::SecretLost {
@@ -120,12 +123,16 @@ impl DataDir {
         Ok((secret, found.source))
     }
 
-    fn load_encryption_secrets(
+    async fn load_encryption_secrets(
         &self,
         given: Option<&str>,
-        store: &IdentityStore,
+        store: &SqlStore,
     ) -> Result<(RootKeyring, SecretsSource), DataDirError> {
-        let recorded = Fingerprints::parse(&store.find_meta(FINGERPRINTS)?.unwrap_or_default());
+        let recorded = store
+            .find_meta(FINGERPRINTS)
+            .await
+            .map_err(StoreError::from)?;
+        let recorded = Fingerprints::parse(&recorded.unwrap_or_default());
         let generate = || {
             // Without the identity store's memory, rooms still tell that a secret was in use.
             if !recorded.0.is_empty() || self.rooms_database().exists() {
@@ -144,7 +151,10 @@ impl DataDir {
         let current = Fingerprints::of(&keyring);
         let merged = recorded.check_and_merge(current)?;
         if merged != recorded {
-            store.set_meta(FINGERPRINTS, &merged.encode())?;
+            store
+                .set_meta(FINGERPRINTS, &merged.encode())
+                .await
+                .map_err(StoreError::from)?;
         }
         Ok((keyring, found.source))
     }

@@ -160,6 +160,8 @@ pub struct Claims {
     pub expires_at_ms: u64,
     /// `nbf` likewise: from then on it is valid.
     pub not_before_ms: u64,
+    /// `iat` likewise: what was revoked then or later does not hold any more.
+    pub issued_at_ms: u64,
 }
 
 impl Claims {
@@ -303,7 +305,7 @@ impl TokenVerifier {
             .ok_or(TokenError::Claim("sub"))?;
         // An `iat` in the future is taken: clocks of processes that share a key store differ, and `nbf` is the claim
         // that keeps a token back.
-        raw.iat.ok_or(TokenError::Claim("iat"))?;
+        let issued_at_ms = milliseconds(raw.iat.ok_or(TokenError::Claim("iat"))?);
         let expires_at_ms = milliseconds(raw.exp.ok_or(TokenError::Claim("exp"))?);
         let client = match (raw.client_id, raw.azp) {
             (Some(client), Some(azp)) if client != azp => return Err(TokenError::Claim("azp")),
@@ -317,6 +319,7 @@ impl TokenVerifier {
             scope: raw.scope.unwrap_or_default(),
             expires_at_ms,
             not_before_ms: raw.nbf.map_or(0, milliseconds),
+            issued_at_ms,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The accounts behind tokens, remembered for a while (`identity.md` 3).
 //!
-//! Only accounts that exist and are enabled are remembered: a new or re-enabled account works at once, and a disabled
-//! one stops within [`FRESH_MS`].
+//! Only accounts that exist and are enabled are remembered: a new or re-enabled account works at once. A disabled one stops
+//! as soon as its revocation is heard of, because what was read before that is read again, and within [`FRESH_MS`] whatever
+//! happens.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ const CAPACITY: usize = 10_000;
 struct Remembered {
     user: Arc<User>,
     asked_at_ms: u64,
+    /// How many changes to this person were known when the store was asked.
+    changes: u64,
 }
 
 pub(crate) struct UserCache {
@@ -45,10 +48,12 @@ impl UserCache {
     pub(crate) async fn find_enabled(
         &self,
         id: &UserId,
+        changes: u64,
         now_ms: u64,
     ) -> Result<Option<Arc<User>>, StoreUnavailable> {
         let remembered = self.with(|known| known.find(id));
         if let Some(remembered) = remembered
+            && remembered.changes == changes
             && now_ms.saturating_sub(remembered.asked_at_ms) < FRESH_MS
         {
             return Ok(Some(remembered.user));
@@ -59,6 +64,7 @@ impl UserCache {
                 let remembered = Remembered {
                     user: Arc::clone(&user),
                     asked_at_ms: now_ms,
+                    changes,
                 };
                 self.with(|known| known.insert(id.clone(), remembered));
                 Ok(Some(user))

@@ -1,20 +1,27 @@
 //! A request carries one credential (`http.md` 6; `sync.md` 5).
 //!
-//! On an upgrade a browser attaches its cookie whether it wants to or not: it is dropped here, so that nothing further in
+//! A cookie that names a living session is one, any other is none: only when a bearer stands beside a session cookie is
+//! the store asked which it is. On an upgrade a browser attaches its cookie whether it wants to or not: it is dropped here, so that nothing further in
 //! could take it for a credential.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use epicenter_api::ErrorName;
+use http::HeaderMap;
 use http::header::COOKIE;
 
 use crate::auth::PresentedBearer;
 use crate::error::Refusal;
 use crate::handshake::Handshake;
+use crate::state::{HubState, SharedHub};
 use crate::upgrade::RefusalForm;
 
-pub(crate) async fn check(mut request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(hub): State<SharedHub>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let presented = match Handshake::of(&request) {
         Handshake::NotAsked => PresentedBearer::of_request(request.headers()),
         Handshake::WellFormed | Handshake::Malformed(_) => {
@@ -22,9 +29,25 @@ pub(crate) async fn check(mut request: Request, next: Next) -> Response {
             PresentedBearer::of_upgrade(request.headers())
         }
     };
-    if presented == PresentedBearer::Several {
-        let refusal = Refusal::from(ErrorName::MultipleCredentials);
-        return RefusalForm::of(&request).refuse(refusal);
+    match check_beside_cookie(&hub, &presented, request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => RefusalForm::of(&request).refuse(refusal),
     }
-    next.run(request).await
+}
+
+async fn check_beside_cookie(
+    hub: &HubState,
+    presented: &PresentedBearer,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    let is_second = match presented {
+        PresentedBearer::None => false,
+        PresentedBearer::Several => true,
+        PresentedBearer::One(_) => hub.authenticator.browser_session(headers).await?.is_some(),
+    };
+    if is_second {
+        Err(Refusal::from(ErrorName::MultipleCredentials))
+    } else {
+        Ok(())
+    }
 }

@@ -44,13 +44,20 @@ impl RoomsCaller {
     }
 
     /// The durable name of the room in the path.
-    pub(super) fn room(&self) -> Result<RoomName, Refusal> {
+    fn room(&self) -> Result<RoomName, Refusal> {
         let Some(RoomsRoute::Room(route)) = RoomsRoute::parse(self.uri.path()) else {
             return Err(Refusal::from(ErrorName::NotFound));
         };
         // Whether encoding or rule is broken, the caller is told the rule.
         let room = route.room_id().map_err(|_| ErrorName::InvalidRoomId)?;
         Ok(RoomName::of(&self.access, room))
+    }
+
+    /// The room in the path, once the call is counted: the last thing that can be refused without the room (`sync.md` 1).
+    pub(super) fn enter_room(&self, hub: &HubState) -> Result<RoomName, Refusal> {
+        let room = self.room()?;
+        hub.check_api_rate(&self.access)?;
+        Ok(room)
     }
 
     pub(super) fn query(&self) -> Option<&str> {

@@ -30,6 +30,7 @@ pub(crate) async fn list(
 ) -> Result<Json<RoomsPage>, Refusal> {
     caller.check_scope(Scope::RoomsRead)?;
     let after = rules::parse_after(caller.query())?;
+    hub.check_api_rate(&caller.access)?;
     service::list(&hub, caller.access.owner(), after.as_ref())
         .await
         .map(Json)
@@ -55,7 +56,7 @@ async fn snapshot(hub: SharedHub, request: Request) -> Result<Response, Refusal>
     let (mut parts, _body) = request.into_parts();
     let caller = RoomsCaller::from_request_parts(&mut parts, &hub).await?;
     caller.check_scope(Scope::RoomsRead)?;
-    let room = caller.room()?;
+    let room = caller.enter_room(&hub)?;
     let named = rules::parse_if_none_match(&parts.headers);
     let request = room::Request::Snapshot {
         if_none_match: rules::to_tags(&named),
@@ -79,7 +80,7 @@ pub(crate) async fn sync(
     if caller.check_scope(Scope::RoomsWrite).is_err() {
         caller.check_scope(Scope::RoomsRead)?;
     }
-    let room = caller.room()?;
+    let room = caller.enter_room(&hub)?;
     let call = SyncCall::parse(&body::read(body).await?, &hub.config.update_limits)?;
     caller.check_scope(call.scope())?;
     let request = room::Request::Sync {
@@ -113,7 +114,7 @@ pub(crate) async fn dispatch(
     body: Body,
 ) -> Result<Response, Refusal> {
     caller.check_scope(Scope::RoomsWrite)?;
-    let room = caller.room()?;
+    let room = caller.enter_room(&hub)?;
     let DispatchBody { to, action, input } = DispatchBody::parse(&body::read(body).await?)
         .map_err(|error| {
             ApiError::new(ErrorName::MalformedDispatch)
@@ -130,7 +131,7 @@ async fn write(
     request: room::Request,
 ) -> Result<Response, Refusal> {
     caller.check_scope(Scope::RoomsWrite)?;
-    let room = caller.room()?;
+    let room = caller.enter_room(hub)?;
     rules::check_answer(hub.ports.rooms.call(room, caller.access, request).await).map(answer)
 }
 

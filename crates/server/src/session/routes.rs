@@ -7,7 +7,6 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
 use super::service;
-use crate::auth::PresentedBearer;
 use crate::error::Refusal;
 use crate::state::SharedHub;
 
@@ -16,8 +15,8 @@ pub(crate) async fn session(
     State(hub): State<SharedHub>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let presented = PresentedBearer::of_request(&headers);
-    let caller = hub.authenticator.authenticate(&presented).await?;
+    let caller = hub.authenticator.authenticate_person(&headers).await?;
+    hub.check_api_rate(&caller.access)?;
     let session = service::describe(&caller, &hub.config.root_keyring);
     Ok(([(CACHE_CONTROL, "no-store")], Json(session)).into_response())
 }

@@ -8,12 +8,15 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use epicenter_encryption::RootKeyring;
+use epicenter_encryption::{AuthSecret, RootKeyring};
 use epicenter_identity::{Admit, OwnershipRule, personal, shared};
 use epicenter_server::Hub;
-use epicenter_server::config::{HubConfig, PublicOrigin};
-use epicenter_server::ports::{Ports, PublicKey};
+use epicenter_server::config::{
+    AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
+};
+use epicenter_server::ports::{Clock as _, Ports, PublicKey, SigningKey, StoreUnavailable};
 use epicenter_server::upgrade::UpgradeDecision;
+use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -24,7 +27,8 @@ use tower::ServiceExt as _;
 
 use crate::logs;
 use crate::ports::{
-    Counter, FakeDevices, FakeHealth, FakeKeys, FakeRooms, FakeUsers, RingVerify, TestClock,
+    Counter, FakeDevices, FakeHealth, FakeKeys, FakePasswords, FakeRooms, FakeSigner, FakeUsers,
+    RingVerify, TestClock, TestFeed,
 };
 
 pub(crate) const ORIGIN: &str = "https://hub.example";
@@ -100,6 +104,17 @@ impl Signer {
     }
 }
 
+impl SigningKey for Signer {
+    fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    fn sign_es256(&self, message: &[u8]) -> Result<[u8; 64], StoreUnavailable> {
+        let signature = self.pair.sign(&SystemRandom::new(), message).unwrap();
+        Ok(signature.as_ref().try_into().unwrap())
+    }
+}
+
 pub(crate) fn encode(part: &str) -> String {
     URL_SAFE_NO_PAD.encode(part)
 }
@@ -114,7 +129,13 @@ pub(crate) struct TestHub {
     pub(crate) devices: Arc<FakeDevices>,
     pub(crate) rooms: Arc<FakeRooms>,
     pub(crate) health: Arc<FakeHealth>,
-    pub(crate) signer: Signer,
+    /// Accounts, sessions and grants.
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) passwords: Arc<FakePasswords>,
+    pub(crate) signer: Arc<Signer>,
+    /// What [`FakeSigner`] hands out; the same key as `signer` unless a test changes it.
+    pub(crate) signing: Arc<FakeSigner>,
+    feed: TestFeed,
 }
 
 impl TestHub {
@@ -141,11 +162,14 @@ impl TestHub {
         let clock = Arc::new(TestClock::at(NOW * 1_000));
         let verify = Arc::new(RingVerify::default());
         let keys = Arc::new(FakeKeys::default());
-        let users = Arc::new(FakeUsers::default());
+        let store = Arc::new(MemoryStore::new());
+        let users = Arc::new(FakeUsers::of(store.clone()));
         let devices = Arc::new(FakeDevices::default());
         let rooms = Arc::new(FakeRooms::default());
         let health = Arc::new(FakeHealth::default());
-        let signer = Signer::new("key-1");
+        let passwords = Arc::new(FakePasswords::default());
+        let signer = Arc::new(Signer::new("key-1"));
+        let signing = Arc::new(FakeSigner::of(signer.clone()));
         keys.keys.lock().unwrap().push(signer.public());
         users.add("ada");
         users.add("bob");
@@ -153,6 +177,11 @@ impl TestHub {
             origin: PublicOrigin::parse(ORIGIN).unwrap(),
             ownership,
             root_keyring: RootKeyring::parse("1:dGVzdGtleXRlc3RrZXl0ZXN0a2V5dGVzdGtleXk=").unwrap(),
+            auth_secret: AuthSecret::parse("1:a secret of the tests, of 32 bytes or more").unwrap(),
+            accounts: AccountsConfig::default(),
+            oauth: OAuthConfig::default(),
+            trusted_origins: Vec::new(),
+            rate_limits: RateLimitsConfig::default(),
             loopback_port: None,
             max_body_bytes: MAX_BODY,
             update_limits: Limits::default(),
@@ -166,12 +195,22 @@ impl TestHub {
             random: Arc::new(Counter::default()),
             verify: verify.clone(),
             signing_keys: keys.clone(),
+            signer: signing.clone(),
+            passwords: passwords.clone(),
+            accounts: store.clone(),
+            sessions: store.clone(),
+            grants: store.clone(),
             users: users.clone(),
             devices: devices.clone(),
             rooms: rooms.clone(),
             health: health.clone(),
         };
-        let router = Hub::router(config, ports);
+        let (router, revocations) = Hub::router(config, ports);
+        let feed = TestFeed {
+            store: store.clone(),
+            revocations: revocations.clone(),
+        };
+        clock.drive(Some(feed.clone()));
         Self {
             router,
             clock,
@@ -181,8 +220,22 @@ impl TestHub {
             devices,
             rooms,
             health,
+            store,
+            passwords,
             signer,
+            signing,
+            feed,
         }
+    }
+
+    /// Brings what the store has revoked; time that moves does it too.
+    pub(crate) fn hear(&self) {
+        self.feed.hear(self.clock.now_ms());
+    }
+
+    /// From now on the feed brings nothing, not even that there is nothing.
+    pub(crate) fn silence_feed(&self) {
+        self.clock.drive(None);
     }
 
     pub(crate) fn send(

@@ -2,35 +2,73 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use epicenter_identity::{Access, ClientId, DeviceId, OwnerId, RoomId, RoomName, UserId};
 use epicenter_room::{Answer, Request as RoomRequest};
 use epicenter_server::ports::{
-    Clock, Devices, Health, PublicKey, Random, RoomPage, Rooms, SigningKeys, StoreUnavailable,
-    User, Users, Verify,
+    Clock, Devices, HashingError, Health, PasswordCheck, PasswordHasher, PasswordProblem,
+    PublicKey, Random, RoomPage, Rooms, Signer, SigningKey, SigningKeys, StoreUnavailable, User,
+    Users, Verify,
 };
+use epicenter_server::revocations::Revocations;
+use epicenter_store::memory::MemoryStore;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
-/// Time that moves when told to.
+/// Time that moves when told to, and the feed of revocations moves with it.
 #[derive(Debug)]
-pub(crate) struct TestClock(AtomicU64);
+pub(crate) struct TestClock {
+    now_ms: AtomicU64,
+    feed: Mutex<Option<TestFeed>>,
+}
+
+/// What a host does with the store's revocations.
+#[derive(Clone, Debug)]
+pub(crate) struct TestFeed {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) revocations: Revocations,
+}
+
+impl TestFeed {
+    /// Reads the feed to its end, unless the store fails.
+    pub(crate) fn hear(&self, now_ms: u64) {
+        let Ok(rows) = self.store.revocations_since(0) else {
+            return;
+        };
+        for row in rows {
+            self.revocations.note(&row.subject, row.at_ms);
+        }
+        self.revocations.heard(now_ms);
+    }
+}
 
 impl TestClock {
     pub(crate) fn at(milliseconds: u64) -> Self {
-        Self(AtomicU64::new(milliseconds))
+        Self {
+            now_ms: AtomicU64::new(milliseconds),
+            feed: Mutex::default(),
+        }
+    }
+
+    /// From now on the feed is read whenever time moves, or (`None`) it is silent.
+    pub(crate) fn drive(&self, feed: Option<TestFeed>) {
+        *self.feed.lock().unwrap() = feed;
     }
 
     pub(crate) fn advance(&self, milliseconds: u64) {
-        self.0.fetch_add(milliseconds, Ordering::SeqCst);
+        self.now_ms.fetch_add(milliseconds, Ordering::SeqCst);
+        if let Some(feed) = &*self.feed.lock().unwrap() {
+            feed.hear(self.now_ms());
+        }
     }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.now_ms.load(Ordering::SeqCst)
     }
 }
 
@@ -90,14 +128,24 @@ impl SigningKeys for FakeKeys {
     }
 }
 
-#[derive(Default)]
+/// People that tests make up, and behind them those of the store.
 pub(crate) struct FakeUsers {
+    store: Arc<MemoryStore>,
     pub(crate) users: Mutex<BTreeMap<String, User>>,
     pub(crate) reads: AtomicUsize,
     pub(crate) down: AtomicBool,
 }
 
 impl FakeUsers {
+    pub(crate) fn of(store: Arc<MemoryStore>) -> Self {
+        Self {
+            store,
+            users: Mutex::default(),
+            reads: AtomicUsize::default(),
+            down: AtomicBool::default(),
+        }
+    }
+
     pub(crate) fn add(&self, id: &str) {
         let user = User {
             id: UserId::parse(id).unwrap(),
@@ -122,7 +170,11 @@ impl Users for FakeUsers {
         if self.down.load(Ordering::SeqCst) {
             return Err(StoreUnavailable);
         }
-        Ok(self.users.lock().unwrap().get(id.as_str()).cloned())
+        let made_up = self.users.lock().unwrap().get(id.as_str()).cloned();
+        match made_up {
+            Some(user) => Ok(Some(user)),
+            None => self.store.find_user(id).await,
+        }
     }
 }
 
@@ -242,5 +294,85 @@ impl Health for FakeHealth {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Hands out one key, or fails.
+pub(crate) struct FakeSigner {
+    pub(crate) key: Mutex<Arc<dyn SigningKey>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl FakeSigner {
+    pub(crate) fn of(key: Arc<dyn SigningKey>) -> Self {
+        Self {
+            key: Mutex::new(key),
+            down: AtomicBool::new(false),
+        }
+    }
+}
+
+#[async_trait]
+impl Signer for FakeSigner {
+    async fn signing_key(&self, _now_ms: u64) -> Result<Arc<dyn SigningKey>, StoreUnavailable> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreUnavailable);
+        }
+        Ok(Arc::clone(&self.key.lock().unwrap()))
+    }
+}
+
+/// Hashes that can be read: `hashed:` and the password. Counts what it is asked; busy when told to.
+#[derive(Default)]
+pub(crate) struct FakePasswords {
+    pub(crate) hashed: AtomicUsize,
+    /// Checks of all kinds, those without a hash included.
+    pub(crate) checked: AtomicUsize,
+    pub(crate) busy: AtomicBool,
+}
+
+/// What [`FakePasswords`] makes of a password.
+pub(crate) fn hashed(password: &str) -> String {
+    format!("hashed:{password}")
+}
+
+#[async_trait]
+impl PasswordHasher for FakePasswords {
+    fn check_new(&self, password: &str, email: &str) -> Result<(), PasswordProblem> {
+        if password.chars().count() < 8 {
+            return Err(PasswordProblem::TooShort);
+        }
+        if password.len() > 1_024 {
+            return Err(PasswordProblem::TooLong);
+        }
+        if password == "password" || password == email {
+            return Err(PasswordProblem::Trivial);
+        }
+        Ok(())
+    }
+
+    async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashingError> {
+        if self.busy.load(Ordering::SeqCst) {
+            return Err(HashingError::Busy);
+        }
+        self.hashed.fetch_add(1, Ordering::SeqCst);
+        Ok(hashed(&password))
+    }
+
+    async fn check(
+        &self,
+        password: Zeroizing<String>,
+        hash: Option<String>,
+    ) -> Result<PasswordCheck, HashingError> {
+        if self.busy.load(Ordering::SeqCst) {
+            return Err(HashingError::Busy);
+        }
+        self.checked.fetch_add(1, Ordering::SeqCst);
+        let is_right = hash.is_some_and(|hash| hash == hashed(&password));
+        Ok(if is_right {
+            PasswordCheck::Right { rehashed: None }
+        } else {
+            PasswordCheck::Wrong
+        })
     }
 }
