@@ -40,7 +40,7 @@ const inFolder = (folder) =>
   existsSync(here(folder)) ? readdirSync(here(folder)).map((file) => `${folder}/${file}`) : [];
 const wanted = process.argv.slice(2);
 const isWanted = (file) => wanted.length === 0 || wanted.some((name) => file.includes(name));
-const files = [...inFolder('tests'), ...inFolder('update')]
+const files = [...inFolder('tests'), ...inFolder('oauth'), ...inFolder('update')]
   .filter((file) => file.endsWith('.test.mjs') && isWanted(file))
   .sort((left, right) => rank(left) - rank(right) || left.localeCompare(right));
 

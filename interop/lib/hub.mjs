@@ -16,7 +16,7 @@ export const BINARY =
   process.env.EPICENTER_BIN ?? fileURLToPath(new URL('../../target/release/epicenter', import.meta.url));
 const PUBLIC_ORIGIN = 'https://hub.example';
 
-const PASSWORD = 'correct horse battery staple 9177';
+export const PASSWORD = 'correct horse battery staple 9177';
 const START_DEADLINE_MS = 30_000;
 const KEPT_LOG_BYTES = 256 * 1024;
 
@@ -86,7 +86,12 @@ export class Hub {
   #log = '';
   #exit = null;
 
-  constructor({ folder, publicOrigin, configPath }) {
+  #env;
+  #listenPort;
+
+  constructor({ folder, publicOrigin, configPath, env = {}, port = 0 }) {
+    this.#env = env;
+    this.#listenPort = port;
     this.folder = folder;
     this.dataDir = path.join(folder, 'data');
     this.publicOrigin = publicOrigin;
@@ -94,8 +99,11 @@ export class Hub {
     this.watch = new Watch();
   }
 
-  /** A new hub on an empty data directory. `config` is the text of its configuration file. */
-  static async start({ publicOrigin = PUBLIC_ORIGIN, config = '' } = {}) {
+  /**
+   * A new hub on an empty data directory. `config` is the text of its configuration file, `env` holds variables for the
+   * program and for what runs beside it. A hub without a public origin is what it listens on.
+   */
+  static async start({ publicOrigin = PUBLIC_ORIGIN, config = '', env, port } = {}) {
     requireBinary();
     const folder = await mkdtemp(path.join(tmpdir(), 'epicenter-interop-'));
     let configPath;
@@ -103,7 +111,7 @@ export class Hub {
       configPath = path.join(folder, 'hub.toml');
       await writeFile(configPath, config);
     }
-    const hub = new Hub({ folder, publicOrigin, configPath });
+    const hub = new Hub({ folder, publicOrigin, configPath, env, port });
     try {
       await hub.boot();
     } catch (error) {
@@ -114,7 +122,7 @@ export class Hub {
   }
 
   serveArguments() {
-    const args = ['serve', '--listen', '127.0.0.1:0', '--data-dir', this.dataDir];
+    const args = ['serve', '--listen', `127.0.0.1:${this.#listenPort}`, '--data-dir', this.dataDir];
     if (this.publicOrigin) args.push('--public-origin', this.publicOrigin);
     if (this.configPath) args.push('--config', this.configPath);
     return args;
@@ -126,7 +134,7 @@ export class Hub {
     // The hub's own folder as working directory: a configuration file that lies around elsewhere does not count.
     const child = spawn(BINARY, this.serveArguments(), {
       cwd: this.folder,
-      env: hubEnvironment({}),
+      env: hubEnvironment(this.#env),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
@@ -214,6 +222,7 @@ export class Hub {
     const { code, stdout, stderr } = await runProgram(['admin', ...args, '--data-dir', this.dataDir], {
       input,
       cwd: this.folder,
+      env: this.#env,
     });
     assert.equal(code, 0, `epicenter admin ${args.join(' ')} ended with ${code}: ${stderr}`);
     return stdout;

@@ -3,6 +3,7 @@
 //! `cargo xtask NAME` runs one of them; without a name it lists them. Each check is a module with one `run`, reads the
 //! workspace as it stands and fails with every violation it found, not only the first.
 
+mod bench;
 mod documentation;
 mod imports;
 mod mutants;
@@ -44,6 +45,11 @@ const TASKS: &[Task] = &[
         "mutants",
         "break a copy of the workspace on purpose and require the tests to notice",
         mutants::run,
+    ),
+    (
+        "bench",
+        "install the peers of the identity benchmark below target/ and run it; never part of CI",
+        bench::run,
     ),
     (
         "docs",

@@ -287,7 +287,9 @@ mod tests {
             "--readers",
             "7",
         ]);
-        let crate::Benchmark::First(options) = options.benchmark;
+        let crate::Benchmark::First(options) = options.benchmark else {
+            panic!("another benchmark was parsed");
+        };
         let shapes = options
             .loads()
             .map(|load| (load.rooms, load.readers, load.sockets()));

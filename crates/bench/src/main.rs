@@ -9,6 +9,7 @@ mod edits;
 mod first;
 mod http_client;
 mod hub;
+mod identity;
 mod idle;
 mod load;
 mod percentile;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Benchmark {
     /// Delivery rate, latency and memory of one hub, beside y-sweet where it is installed
     First(first::Options),
+    /// Codes, refreshes and token checks of one hub, beside npm's oidc-provider where it is installed
+    Identity(identity::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| match benchmark {
             Benchmark::First(options) => runtime.block_on(first::run(&options)),
+            Benchmark::Identity(options) => runtime.block_on(identity::run(&options)),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,10 +44,10 @@ impl Table {
         });
     }
 
-    /// Fixed-width text. With two columns a third one holds the first divided by the second.
+    /// Fixed-width text. With two columns or more another one holds the first divided by the second.
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
-        let compared = self.columns.len() == 2;
+        let compared = self.columns.len() >= 2;
         let mut header = self.columns.clone();
         if compared {
             header.push("ratio");
@@ -71,7 +71,7 @@ impl Table {
                     for value in values {
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(*value, *decimals));
                     }
-                    if let (true, [Some(first), Some(second)]) = (compared, values.as_slice()) {
+                    if let (true, [Some(first), Some(second), ..]) = (compared, values.as_slice()) {
                         let ratio = (*second != 0.0).then(|| first / second);
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(ratio, 2));
                     }
