@@ -7,6 +7,7 @@ mod hub;
 mod keys;
 mod logs;
 mod oauth_authorize;
+mod oauth_clicks;
 mod oauth_code;
 mod oauth_endpoints;
 mod oauth_hub;
