@@ -2,11 +2,16 @@
 
 use std::io::{BufRead as _, Read as _};
 
-use epicenter_native::admin::{AdminError, Administrator, NewUser};
+use epicenter_native::admin::{AdminError, Administrator, NewUser, SETUP_LINK_LIFE_MS};
 use epicenter_native::config::{Flags, HostConfig};
+use epicenter_native::config::PublicOrigin;
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::arguments::{TokenArguments, UserAddArguments};
+use crate::arguments::{
+    InviteArguments, LinkArguments, PasswordArguments, PlaceArguments, RotateArguments,
+    TokenArguments, UserAddArguments, UserArguments, UserListArguments,
+};
 use crate::configuration;
 use crate::failure::Failure;
 use crate::print;
@@ -37,17 +42,8 @@ pub(crate) fn add_user(arguments: &UserAddArguments) -> Result<(), Failure> {
 
 /// `epicenter admin token`: prints an access token.
 pub(crate) fn issue_token(arguments: &TokenArguments) -> Result<(), Failure> {
-    let flags = Flags {
-        public_origin: arguments.public_origin.clone(),
-        ..Flags::default()
-    };
-    let config = configuration::load(&arguments.place, flags)?.config;
-    let configured = config.public_origin.clone();
-    let administrator = open(config)?;
-    let origin = match configured {
-        Some(origin) => origin,
-        None => administrator.recorded_origin()?,
-    };
+    let (administrator, origin) =
+        open_with_origin(&arguments.place, arguments.public_origin.as_deref())?;
     let token = administrator.mint_token(&arguments.email, arguments.ttl, &origin)?;
     if !arguments.json {
         return print(&format!("{token}\n"));
@@ -59,11 +55,125 @@ pub(crate) fn issue_token(arguments: &TokenArguments) -> Result<(), Failure> {
     ))
 }
 
-fn open(config: HostConfig) -> Result<Administrator, Failure> {
+/// `epicenter admin user list`: one line for each account, by address.
+pub(crate) fn list_users(arguments: &UserListArguments) -> Result<(), Failure> {
+    let users = open_place(&arguments.place)?.list_users()?;
+    if arguments.json {
+        let users: Vec<_> = users
+            .iter()
+            .map(|user| {
+                json!({
+                    "id": user.id.as_str(),
+                    "email": user.email,
+                    "name": user.name,
+                    "admin": user.admin,
+                    "enabled": user.enabled,
+                })
+            })
+            .collect();
+        return print(&format!("{}\n", json!(users)));
+    }
+    let mut lines = String::new();
+    for user in &users {
+        let role = if user.admin { "admin" } else { "user" };
+        let state = if user.enabled { "enabled" } else { "disabled" };
+        lines.push_str(&format!("{}\t{}\t{role}\t{state}\n", user.id, user.email));
+    }
+    print(&lines)
+}
+
+/// `epicenter admin user invite`: prints the link.
+pub(crate) fn invite(arguments: &InviteArguments) -> Result<(), Failure> {
+    let link = &arguments.link;
+    let (administrator, origin) = open_with_origin(&link.place, link.public_origin.as_deref())?;
+    let token = administrator.invite(arguments.email.clone(), arguments.ttl)?;
+    let url = invitation_url(&origin, token.expose());
+    print_link(&url, arguments.ttl, link.json)
+}
+
+/// `epicenter admin setup-link`: prints the link.
+pub(crate) fn make_setup_link(arguments: &LinkArguments) -> Result<(), Failure> {
+    let (administrator, origin) =
+        open_with_origin(&arguments.place, arguments.public_origin.as_deref())?;
+    let token = administrator.new_setup_link()?;
+    let url = setup_url(&origin, token.expose());
+    print_link(&url, SETUP_LINK_LIFE_MS / 1_000, arguments.json)
+}
+
+/// `epicenter admin user disable` and `enable`.
+pub(crate) fn set_enabled(arguments: &UserArguments, enabled: bool) -> Result<(), Failure> {
+    open_place(&arguments.place)?.set_enabled(&arguments.email, enabled)?;
+    Ok(())
+}
+
+/// `epicenter admin user reset-password`.
+pub(crate) fn reset_password(arguments: &PasswordArguments) -> Result<(), Failure> {
+    let administrator = open_place(&arguments.user.place)?;
+    administrator.reset_password(&arguments.user.email, read_password()?)?;
+    Ok(())
+}
+
+/// `epicenter admin user recover`.
+pub(crate) fn recover(arguments: &PasswordArguments) -> Result<(), Failure> {
+    let administrator = open_place(&arguments.user.place)?;
+    administrator.recover(&arguments.user.email, read_password()?)?;
+    Ok(())
+}
+
+/// `epicenter keys rotate-signing`: prints the id of the new key.
+pub(crate) fn rotate_signing(arguments: &RotateArguments) -> Result<(), Failure> {
+    let key = open_place(&arguments.place)?.rotate_signing_key()?;
+    if !arguments.json {
+        return print(&format!("{key}\n"));
+    }
+    print(&format!("{}\n", json!({"kid": key})))
+}
+
+/// The address of the page that makes the first account. The token stands behind the `#`, which no browser sends.
+pub(crate) fn setup_url(origin: &PublicOrigin, token: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}/setup#t={token}", origin.as_str()))
+}
+
+fn invitation_url(origin: &PublicOrigin, token: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}/sign-up#t={token}", origin.as_str()))
+}
+
+fn print_link(url: &str, lifetime_s: u64, json: bool) -> Result<(), Failure> {
+    if !json {
+        return print(&format!("{url}\n"));
+    }
+    print(&format!("{}\n", json!({"url": url, "expiresIn": lifetime_s})))
+}
+
+/// Opens the hub's data beside it, whether it runs or not.
+pub(crate) fn open(config: HostConfig) -> Result<Administrator, Failure> {
     Ok(Administrator::open_with(
         &config.data_dir,
         config.auth_secret,
     )?)
+}
+
+fn open_place(place: &PlaceArguments) -> Result<Administrator, Failure> {
+    open(configuration::load(place, Flags::default())?.config)
+}
+
+/// With the origin that was given or configured, or else the one that the hub recorded.
+fn open_with_origin(
+    place: &PlaceArguments,
+    public_origin: Option<&str>,
+) -> Result<(Administrator, PublicOrigin), Failure> {
+    let flags = Flags {
+        public_origin: public_origin.map(str::to_owned),
+        ..Flags::default()
+    };
+    let config = configuration::load(place, flags)?.config;
+    let configured = config.public_origin.clone();
+    let administrator = open(config)?;
+    let origin = match configured {
+        Some(origin) => origin,
+        None => administrator.recorded_origin()?,
+    };
+    Ok((administrator, origin))
 }
 
 /// The first line of stdin, without its line break.
@@ -85,7 +195,7 @@ fn read_password() -> Result<Zeroizing<String>, Failure> {
     if line.is_empty() {
         return Err(Failure::new(
             "stdin holds no password",
-            "send it as one line: printf '%s' \"$PASSWORD\" | epicenter admin user add …",
+            "send it as one line: printf '%s' \"$PASSWORD\" | epicenter admin user …",
         ));
     }
     Ok(line)

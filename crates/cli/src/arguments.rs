@@ -38,12 +38,75 @@ pub(crate) enum Command {
         after_help = "Examples:\n  epicenter serve\n  epicenter serve --listen 0.0.0.0:8787 --data-dir /var/lib/epicenter --public-origin https://hub.example\n  epicenter serve --check"
     )]
     Serve(ServeArguments),
+    /// Sign in to a hub from this machine
+    ///
+    /// The sign-in is kept in a private file, one for each hub, below EPICENTER_DATA_DIR or the platform's folder for
+    /// data.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  epicenter auth login --url https://hub.example\n  epicenter auth status"
+    )]
+    Auth(AuthCommand),
     /// Manage accounts and tokens of the hub on this machine
     #[command(
         subcommand,
         after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin --admin < password.txt"
     )]
     Admin(AdminCommand),
+    /// Manage the keys of the hub on this machine
+    #[command(subcommand, after_help = "Example:\n  epicenter keys rotate-signing")]
+    Keys(KeysCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Sign in; prints who is signed in
+    ///
+    /// Prints an address to open in a browser, on this machine or another, and reads the code that the hub shows there
+    /// from stdin. On a terminal it opens the browser itself. A sign-in that was there before is replaced.
+    #[command(
+        after_help = "Examples:\n  epicenter auth login\n  epicenter auth login --url https://hub.example --no-browser"
+    )]
+    Login(LoginArguments),
+    /// Print who is signed in, and whether the hub agrees
+    ///
+    /// Refreshes the sign-in when it is stale. While the hub cannot be reached, the last known account is printed as not
+    /// verified. Exit code 2 when nobody is signed in or the hub refuses.
+    #[command(
+        after_help = "Examples:\n  epicenter auth status\n  epicenter auth status --url https://hub.example --json"
+    )]
+    Status(AuthArguments),
+    /// Sign out; says whether the hub heard of it
+    ///
+    /// Removes the file first, so that this machine is signed out whatever happens next, and then ends the grant at the
+    /// hub.
+    #[command(after_help = "Example:\n  epicenter auth logout --url https://hub.example")]
+    Logout(AuthArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuthArguments {
+    /// Address of the hub
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "EPICENTER_API_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8787"
+    )]
+    pub(crate) url: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoginArguments {
+    /// Do not open a browser, only print the address
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) auth: AuthArguments,
 }
 
 #[derive(Args, Debug)]
@@ -91,6 +154,21 @@ pub(crate) enum AdminCommand {
         after_help = "Example:\n  TOKEN=$(epicenter admin token --email ada@example.org --ttl 600)\n  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8787/api/session"
     )]
     Token(TokenArguments),
+    /// Print a new link under which the first account can be made
+    ///
+    /// Good once, for 30 minutes, while no account exists; links that were made before it end. Works while the hub runs
+    /// and while it does not.
+    #[command(after_help = "Example:\n  epicenter admin setup-link")]
+    SetupLink(LinkArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a new key that signs tokens; prints its id
+    ///
+    /// It takes over within minutes. Tokens that the old key signed stay good until they end.
+    #[command(after_help = "Example:\n  epicenter keys rotate-signing --data-dir /var/lib/epicenter")]
+    RotateSigning(RotateArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +181,99 @@ pub(crate) enum UserCommand {
         after_help = "Example:\n  printf '%s' \"$PASSWORD\" | epicenter admin user add --email ada@example.org --password-stdin --admin"
     )]
     Add(UserAddArguments),
+    /// Print every account: id, address, role and state
+    #[command(after_help = "Examples:\n  epicenter admin user list\n  epicenter admin user list --json")]
+    List(UserListArguments),
+    /// Print a link under which somebody can make an account
+    ///
+    /// With an address the link makes an account for that one only; without, for whoever has it first.
+    #[command(
+        after_help = "Examples:\n  epicenter admin user invite --email bob@example.org\n  epicenter admin user invite --ttl 3600"
+    )]
+    Invite(InviteArguments),
+    /// Disable an account
+    ///
+    /// Its sessions, tokens and sockets end at once; its data stays.
+    #[command(after_help = "Example:\n  epicenter admin user disable --email bob@example.org")]
+    Disable(UserArguments),
+    /// Enable an account again
+    #[command(after_help = "Example:\n  epicenter admin user enable --email bob@example.org")]
+    Enable(UserArguments),
+    /// Set a new password
+    ///
+    /// The account is signed out everywhere, apps included. Its keys and data stay.
+    #[command(
+        after_help = "Example:\n  printf '%s' \"$PASSWORD\" | epicenter admin user reset-password --email bob@example.org --password-stdin"
+    )]
+    ResetPassword(PasswordArguments),
+    /// Give a locked or disabled account back to its person
+    ///
+    /// Sets a new password, signs the account out everywhere and enables it.
+    #[command(
+        after_help = "Example:\n  printf '%s' \"$PASSWORD\" | epicenter admin user recover --email bob@example.org --password-stdin"
+    )]
+    Recover(PasswordArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UserListArguments {
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// Which account a command is about.
+#[derive(Args, Debug)]
+pub(crate) struct UserArguments {
+    /// Address of the account
+    #[arg(long)]
+    pub(crate) email: String,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PasswordArguments {
+    /// Read the new password from stdin, up to the first line break
+    #[arg(long, required = true)]
+    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) user: UserArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InviteArguments {
+    /// Address that the account must have
+    #[arg(long)]
+    pub(crate) email: Option<String>,
+    /// Lifetime in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 604_800, value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
+    pub(crate) ttl: u64,
+    #[command(flatten)]
+    pub(crate) link: LinkArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LinkArguments {
+    /// Origin of the hub [default: the one that serve recorded in the data directory]
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_origin: Option<String>,
+    /// Print one JSON object instead of the link
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RotateArguments {
+    /// Print one JSON object instead of the id
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 }
 
 #[derive(Args, Debug)]

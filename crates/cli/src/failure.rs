@@ -71,6 +71,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong and why, on one line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Writes the failure to stderr and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         // Nobody is left to tell when stderr is gone; the exit code still says it.

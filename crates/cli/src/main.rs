@@ -2,17 +2,19 @@
 
 mod admin;
 mod arguments;
+mod auth;
 mod configuration;
 mod failure;
 mod logging;
 mod serve;
+mod setup_link;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{AdminCommand, Arguments, Command, UserCommand};
+use arguments::{AdminCommand, Arguments, AuthCommand, Command, KeysCommand, UserCommand};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -22,11 +24,28 @@ fn main() -> ExitCode {
         // `--help` and `--version` are answers, not errors.
         Err(error) => return finish(print(&error.render().to_string())),
     };
-    finish(match arguments.command {
+    finish(carry_out(arguments.command))
+}
+
+fn carry_out(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Serve(serve) => serve::run(serve),
-        Command::Admin(AdminCommand::User(UserCommand::Add(add))) => admin::add_user(&add),
+        Command::Auth(AuthCommand::Login(login)) => auth::login(&login),
+        Command::Auth(AuthCommand::Status(status)) => auth::status(&status),
+        Command::Auth(AuthCommand::Logout(logout)) => auth::logout(&logout),
+        Command::Admin(AdminCommand::User(user)) => match user {
+            UserCommand::Add(add) => admin::add_user(&add),
+            UserCommand::List(list) => admin::list_users(&list),
+            UserCommand::Invite(invite) => admin::invite(&invite),
+            UserCommand::Disable(user) => admin::set_enabled(&user, false),
+            UserCommand::Enable(user) => admin::set_enabled(&user, true),
+            UserCommand::ResetPassword(user) => admin::reset_password(&user),
+            UserCommand::Recover(user) => admin::recover(&user),
+        },
         Command::Admin(AdminCommand::Token(token)) => admin::issue_token(&token),
-    })
+        Command::Admin(AdminCommand::SetupLink(link)) => admin::make_setup_link(&link),
+        Command::Keys(KeysCommand::RotateSigning(rotate)) => admin::rotate_signing(&rotate),
+    }
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::arguments::ServeArguments;
 use crate::configuration;
 use crate::failure::Failure;
+use crate::setup_link::SetupLink;
 use crate::{logging, print};
 
 /// What the hub's own deadline may be late by before the process ends without it.
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
 
 async fn serve(config: HostConfig) -> Result<(), Failure> {
     let deadline = Duration::from_millis(config.shutdown_deadline_ms) + DEADLINE_GRACE;
+    let beside = config.clone();
     // Listened for before anything is started: a signal during the start is not lost.
     let mut signals = Signals::listen()?;
     let hub = tokio::select! {
@@ -59,7 +61,9 @@ async fn serve(config: HostConfig) -> Result<(), Failure> {
     if print(&line).is_err() {
         tracing::warn!("stdout is closed; the hub serves all the same");
     }
+    let setup_link = SetupLink::offer(beside, hub.origin().clone());
     signals.next().await;
+    drop(setup_link);
     tracing::info!("shutting down");
     tokio::select! {
         () = hub.shutdown() => Ok(()),

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use epicenter_identity::Admit;
 use epicenter_room::RoomConfig;
-use epicenter_server::config::PublicOrigin;
+pub use epicenter_server::config::PublicOrigin;
 use zeroize::Zeroizing;
 
 pub use error::ConfigError;

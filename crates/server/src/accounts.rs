@@ -1,6 +1,10 @@
 //! Accounts, browser sessions and how they begin and end (`identity.md` 1).
 
+mod answers;
+mod fields;
+mod problem;
 pub(crate) mod routes;
-pub(crate) mod rules;
+pub mod rules;
 pub(crate) mod service;
+pub(crate) mod sessions;
 pub mod store;

@@ -4,7 +4,8 @@
 //! 1. `request_id`: names the request, so that everything further in can be found again;
 //! 2. `access_log`: one line for each, the answers of everything below included;
 //! 3. `cors::decorate` and `page_headers`: on every answer, refusals and the 500 of a panic included;
-//! 4. `oauth_errors`: the refusals of everything below in the form that OAuth libraries read;
+//! 4. `oauth_errors` and `pages::refusals`: the refusals of everything below in the form that OAuth libraries read, and
+//!    as pages for people;
 //! 5. `catch_panic`: below the log, so that the line shows the 500;
 //! 6. `host`: nothing else looks at a request that is meant for another origin;
 //! 7. `cors::preflight`: answered here, since it carries no credential;
@@ -33,6 +34,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 pub(crate) use self::page_headers::{CspNonce, FormTargets};
+use crate::pages::refusals;
 use crate::state::SharedHub;
 
 /// Lays the stack around the routes, the fallbacks included.
@@ -50,6 +52,7 @@ pub(crate) fn around(routes: Router<SharedHub>, hub: &SharedHub) -> Router<Share
         .layer(from_fn_with_state(Arc::clone(hub), host::check))
         .layer(from_fn(catch_panic::catch))
         .layer(from_fn(oauth_errors::rewrite))
+        .layer(from_fn_with_state(Arc::clone(hub), refusals::rewrite))
         .layer(from_fn_with_state(Arc::clone(hub), page_headers::set))
         .layer(from_fn_with_state(Arc::clone(hub), cors::decorate))
         .layer(from_fn_with_state(Arc::clone(hub), access_log::log))

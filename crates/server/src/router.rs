@@ -49,7 +49,10 @@ impl Hub {
                 get(pages::routes::consent).post(pages::routes::submit_consent),
             )
             .route("/auth/oauth2/consent", post(pages::routes::submit_consent))
-            .route("/sign-out", post(pages::routes::submit_sign_out))
+            .route(
+                "/sign-out",
+                get(pages::routes::sign_out).post(pages::routes::submit_sign_out),
+            )
             .route("/auth/cli-callback", get(pages::routes::cli_callback))
             .route("/auth/error", get(pages::routes::error))
             // Accounts and browser sessions.

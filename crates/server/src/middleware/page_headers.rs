@@ -98,7 +98,13 @@ fn protect(headers: &mut HeaderMap, policy: HeaderValue) {
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(COOP, HeaderValue::from_static("same-origin"));
     headers.insert(CORP, HeaderValue::from_static("same-origin"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A page may forbid more than that, never less.
+    if !headers
+        .get(CACHE_CONTROL)
+        .is_some_and(|told| told.as_bytes().starts_with(b"no-store"))
+    {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     // Under `no-referrer` browsers send `Origin: null` with a page's own forms, which could not be told from a foreign
     // sandbox; `same-origin` tells other sites as little. A page without forms may set the stricter one.
     if !headers.contains_key(REFERRER_POLICY) {
