@@ -7,6 +7,7 @@
 mod delaying_log;
 mod http;
 mod hub;
+pub mod refresh_model;
 mod socket;
 mod updates;
 

@@ -138,3 +138,30 @@ fn the_secret_is_debugged_without_keys() {
     let shown = format!("{:?}", parse(&format!("2:{PLAIN},1:{PLAIN}")));
     assert_eq!(shown, "AuthSecret(versions [2, 1], keys redacted)");
 }
+
+#[test]
+fn a_code_of_a_message_holds_for_that_message_label_and_secret() {
+    let secret = parse(PLAIN);
+    let mac = secret.mac("query", b"message");
+    assert!(secret.is_mac("query", b"message", &mac));
+    assert!(!secret.is_mac("query", b"messagf", &mac));
+    assert!(!secret.is_mac("cookie", b"message", &mac));
+    assert!(!parse(NEWER).is_mac("query", b"message", &mac));
+    assert!(!secret.is_mac("query", b"message", &mac[..31]));
+    assert!(!secret.is_mac("query", b"message", b""));
+    for position in 0..mac.len() {
+        let mut mac = mac;
+        mac[position] ^= 1;
+        assert!(!secret.is_mac("query", b"message", &mac));
+    }
+}
+
+#[test]
+fn codes_hold_while_their_secret_is_listed() {
+    let mac = parse(PLAIN).mac("query", b"message");
+    let newer = NEWER.replace(',', ";");
+    let rotated = parse(&format!("2:{newer},1:{PLAIN}"));
+    assert!(rotated.is_mac("query", b"message", &mac));
+    assert_ne!(rotated.mac("query", b"message"), mac);
+    assert!(!parse(&format!("2:{newer}")).is_mac("query", b"message", &mac));
+}

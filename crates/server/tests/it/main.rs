@@ -14,6 +14,7 @@ mod keys;
 mod logs;
 mod pages;
 mod oauth_authorize;
+mod oauth_clicks;
 mod oauth_code;
 mod oauth_endpoints;
 mod oauth_hub;

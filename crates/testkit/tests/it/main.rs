@@ -1,0 +1,4 @@
+//! What the models of this crate say about the stores.
+#![cfg(test)]
+
+mod refresh;
