@@ -13,6 +13,7 @@ pub mod data_dir;
 mod hub;
 pub mod identity_store;
 pub mod keys;
+pub mod lease;
 mod lingering_body;
 mod listener;
 pub mod log;
