@@ -4,6 +4,7 @@
 //! and the ports that need both the store and a secret or a thread.
 
 mod passwords;
+pub mod postgres;
 mod signer;
 mod sqlite;
 
