@@ -38,7 +38,7 @@ const MAX_BATCH: usize = 256;
 pub(super) struct SqliteEngine {
     writes: Arc<Queue>,
     reads: Arc<Queue>,
-    committed: watch::Sender<()>,
+    committed: watch::Sender<u64>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -61,7 +61,7 @@ impl SqliteEngine {
             })?;
         let writes = Arc::new(Queue::new(MAX_QUEUED));
         let reads = Arc::new(Queue::new(MAX_QUEUED));
-        let (committed, _) = watch::channel(());
+        let (committed, _) = watch::channel(0);
         let mut engine = Self {
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
@@ -86,8 +86,8 @@ impl SqliteEngine {
         Ok(engine)
     }
 
-    /// Hears of every commit of this process.
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+    /// Hears of every commit of this process; the number counts them.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.committed.subscribe()
     }
 
@@ -127,11 +127,11 @@ impl Engine for SqliteEngine {
 }
 
 /// The writer thread.
-fn write_batches(connection: Connection, queue: &Queue, committed: &watch::Sender<()>) {
+fn write_batches(connection: Connection, queue: &Queue, committed: &watch::Sender<u64>) {
     let mut statements = Statements::new(connection);
     while let Some(batch) = queue.take(MAX_BATCH) {
         if write_batch(&mut statements, batch) {
-            committed.send_replace(());
+            committed.send_modify(|commits| *commits += 1);
         }
     }
 }
@@ -214,3 +214,6 @@ fn read_job(statements: &mut Statements, job: &mut dyn Job) -> Result<(), SqlErr
     statements.roll_back();
     result
 }
+
+#[cfg(test)]
+mod tests;

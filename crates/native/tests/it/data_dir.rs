@@ -9,10 +9,12 @@ use std::sync::{Arc, Barrier};
 
 use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_native::data_dir::{DataDir, DataDirError, GivenSecrets, SecretsSource};
-use epicenter_native::identity_store::IdentityStore;
 use epicenter_native::log::{AppendDone, AppendRequest, Generation, Log, LogConfig, SqliteLog};
+use epicenter_native::store::{ensure_signing_key, open_sqlite};
 use epicenter_room::{Append, Entry, Seq};
 use epicenter_server::ports::Clock;
+
+use crate::wait;
 
 struct Midnight;
 
@@ -49,9 +51,9 @@ impl Place {
     /// The secrets of one start, as something to compare.
     fn start(&self, given: GivenSecrets<'_>) -> Result<Start, DataDirError> {
         let data_dir = self.lock();
-        let store = IdentityStore::open(&data_dir.identity_database()).unwrap();
-        let secrets = data_dir.load_secrets(given, &store)?;
-        let key = store.ensure_signing_key(&secrets.auth, 0).unwrap();
+        let store = open_sqlite(&data_dir.identity_database()).unwrap().store;
+        let secrets = wait(data_dir.load_secrets(given, &store))?;
+        let key = wait(ensure_signing_key(&store, &secrets.auth, 0)).unwrap();
         let owner = OwnerId::parse("ada").unwrap();
         Ok(Start {
             keys: secrets
@@ -109,9 +111,9 @@ fn given<'a>(encryption: Option<&'a str>, auth: Option<&'a str>) -> GivenSecrets
 fn everything_in_it_is_private() {
     let place = Place::new();
     let data_dir = place.lock();
-    let store = IdentityStore::open(&data_dir.identity_database()).unwrap();
-    let secrets = data_dir.load_secrets(NOTHING, &store).unwrap();
-    store.ensure_signing_key(&secrets.auth, 0).unwrap();
+    let store = open_sqlite(&data_dir.identity_database()).unwrap().store;
+    let secrets = wait(data_dir.load_secrets(NOTHING, &store)).unwrap();
+    wait(ensure_signing_key(&store, &secrets.auth, 0)).unwrap();
     let log = SqliteLog::open(
         &data_dir.rooms_database(),
         LogConfig::default(),
@@ -172,7 +174,7 @@ fn a_careless_copy_is_made_private_again() {
 fn a_second_server_is_refused_and_changes_nothing() {
     let place = Place::new();
     let first = place.lock();
-    IdentityStore::open(&first.identity_database()).unwrap();
+    open_sqlite(&first.identity_database()).unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o750)).unwrap();
     let before = snapshot(&place.path());
     let error = DataDir::lock(&place.path()).unwrap_err();
@@ -262,9 +264,9 @@ fn processes_that_start_at_once_agree_on_the_secrets() {
             let (path, barrier) = (place.path(), Arc::clone(&barrier));
             std::thread::spawn(move || {
                 let data_dir = DataDir::open(&path).unwrap();
-                let store = IdentityStore::open(&data_dir.identity_database()).unwrap();
+                let store = open_sqlite(&data_dir.identity_database()).unwrap().store;
                 barrier.wait();
-                let secrets = data_dir.load_secrets(NOTHING, &store).unwrap();
+                let secrets = wait(data_dir.load_secrets(NOTHING, &store)).unwrap();
                 let owner = OwnerId::parse("ada").unwrap();
                 format!("{:?}", secrets.encryption.owner_keyring(&owner).to_wire())
             })

@@ -1,17 +1,25 @@
-//! The identity store: accounts, keys and devices, also with several processes at once.
+//! The identity store over SQLite: keys, devices and what the hub remembers about itself, also with several processes at
+//! once. What every store must do is in the conformance suite.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use epicenter_encryption::AuthSecret;
 use epicenter_identity::{ClientId, DeviceId, OwnerId, UserId};
 use epicenter_native::identity_store::{
-    AddUserError, IdentityStore, ModeError, NewUser, OwnershipMode,
+    ModeError, OwnershipMode, StoreError, claim_mode, find_origin, record_origin,
 };
 use epicenter_native::keys::RingVerify;
-use epicenter_native::password::{WeakPassword, verify_password};
+use epicenter_native::store::{
+    OpenStore, StoreSigner, ensure_signing_key, open_sqlite, rotate_signing_key,
+};
 use epicenter_server::config::PublicOrigin;
-use epicenter_server::ports::{Devices, Health, SigningKeys, StoreUnavailable, Users, Verify};
+use epicenter_server::ports::{Devices, Health, Signer, SigningKeys, StoreUnavailable, Verify};
+use epicenter_server::revocations::LONGEST_TOKEN_LIFE_MS;
+use epicenter_store::{Lease, SqlStore};
 use rusqlite::Connection;
+
+use crate::wait;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -30,21 +38,12 @@ impl Place {
         self.directory.path().join("identity.db")
     }
 
-    fn open(&self) -> IdentityStore {
-        IdentityStore::open(&self.path()).unwrap()
+    fn open(&self) -> SqlStore {
+        open_sqlite(&self.path()).unwrap().store
     }
 
     fn sql(&self) -> Connection {
         Connection::open(self.path()).unwrap()
-    }
-}
-
-fn new_user(email: &str, admin: bool) -> NewUser<'_> {
-    NewUser {
-        email,
-        password: "correct horse",
-        name: None,
-        admin,
     }
 }
 
@@ -56,132 +55,22 @@ fn secret(seed: char) -> AuthSecret {
     .unwrap()
 }
 
-/// Runs a port call to its end.
-fn wait<T>(call: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(call)
+fn ensure_kid(store: &SqlStore, secret: &AuthSecret, now_ms: u64) -> String {
+    let key = wait(ensure_signing_key(store, secret, now_ms)).unwrap();
+    key.public().kid.clone()
 }
 
-#[test]
-fn an_account_is_stored_verified_and_with_its_password_hashed() {
-    let place = Place::new();
-    let store = place.open();
-    assert!(!store.has_users().unwrap());
-    let ada = store
-        .add_user(&new_user(" Ada@Example.TEST ", true), 5)
-        .unwrap();
-    assert_eq!(
-        (ada.email.as_str(), ada.name.as_str()),
-        ("ada@example.test", "ada")
-    );
-    assert!(ada.email_verified && ada.enabled && ada.admin);
-    assert_eq!(ada.id.as_str().len(), 32);
-    assert!(
-        ada.id
-            .as_str()
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric())
-    );
-    assert!(store.has_users().unwrap());
-    drop(store);
-
-    let store = place.open();
-    assert_eq!(
-        store.find_user_by_email("ADA@example.test").unwrap(),
-        Some(ada.clone())
-    );
-    assert_eq!(wait(store.find_user(&ada.id)), Ok(Some(ada.clone())));
-    assert_eq!(store.find_user_by_email("bob@example.test").unwrap(), None);
-    assert_eq!(
-        wait(store.find_user(&UserId::parse("nobody").unwrap())),
-        Ok(None)
-    );
-    let hash: String = place
-        .sql()
-        .query_row("SELECT password_hash FROM users", [], |row| row.get(0))
-        .unwrap();
-    assert!(verify_password("correct horse", &hash));
-
-    place
-        .sql()
-        .execute("UPDATE users SET disabled_at = 9", [])
-        .unwrap();
-    assert!(!wait(store.find_user(&ada.id)).unwrap().unwrap().enabled);
-}
-
-#[test]
-fn accounts_that_cannot_be_are_refused_and_leave_nothing() {
-    let place = Place::new();
-    let store = place.open();
-    let error = store
-        .add_user(&new_user("bob@example.test", false), 0)
-        .unwrap_err();
-    assert!(matches!(error, AddUserError::FirstMustBeAdmin));
-    assert!(error.hint().unwrap().contains("--admin"));
-    assert!(!store.has_users().unwrap());
-
-    store
-        .add_user(&new_user("ada@example.test", true), 0)
-        .unwrap();
-    let bob = NewUser {
-        name: Some("Bob"),
-        ..new_user("bob@example.test", false)
-    };
-    assert_eq!(store.add_user(&bob, 0).unwrap().name, "Bob");
-    let error = store
-        .add_user(&new_user("BOB@example.test", false), 0)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "an account with the address bob@example.test exists already"
-    );
-    for email in [
-        "",
-        "bob",
-        "@example.test",
-        "bob@",
-        "a@b@c",
-        "a b@c",
-        "a\u{7}b@c",
-        &format!("{}@x", "a".repeat(254)),
-    ] {
-        let error = store.add_user(&new_user(email, false), 0).unwrap_err();
-        assert!(matches!(error, AddUserError::InvalidEmail(_)), "{email}");
-    }
-    for (password, expect) in [
-        ("short", WeakPassword::TooShort),
-        ("password1", WeakPassword::Trivial),
-        ("carol@example.test", WeakPassword::IsAddress),
-    ] {
-        let carol = NewUser {
-            password,
-            ..new_user("carol@example.test", false)
-        };
-        let error = store.add_user(&carol, 0).unwrap_err();
-        assert!(
-            matches!(error, AddUserError::WeakPassword(found) if found == expect),
-            "{error}"
-        );
-        assert!(
-            !format!("{error:?} {error} {carol:?}").contains(password),
-            "a password is never shown"
-        );
-    }
-    let count: i64 = place
-        .sql()
-        .query_row("SELECT count(*) FROM users", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(count, 2);
+fn kids(store: &SqlStore) -> Vec<String> {
+    let keys = wait(store.load()).unwrap();
+    keys.into_iter().map(|key| key.kid).collect()
 }
 
 #[test]
 fn the_signing_key_stays_the_same_and_is_sealed() {
     let place = Place::new();
     let store = place.open();
-    let key = store.ensure_signing_key(&secret('a'), 1).unwrap();
-    let again = place.open().ensure_signing_key(&secret('a'), 2).unwrap();
+    let key = wait(ensure_signing_key(&store, &secret('a'), 1)).unwrap();
+    let again = wait(ensure_signing_key(&place.open(), &secret('a'), 2)).unwrap();
     assert_eq!(again.public(), key.public());
     assert_eq!(wait(store.load()), Ok(vec![key.public().clone()]));
     let signature = again.sign(b"message").unwrap();
@@ -206,48 +95,77 @@ fn the_signing_key_stays_the_same_and_is_sealed() {
 fn another_auth_secret_makes_a_new_key_and_keeps_the_old_public_one() {
     let place = Place::new();
     let store = place.open();
-    let old = store.ensure_signing_key(&secret('a'), 1).unwrap();
-    let new = store.ensure_signing_key(&secret('b'), 2).unwrap();
-    assert_ne!(old.public(), new.public());
-    assert_eq!(
-        wait(store.load()).unwrap(),
-        [new.public().clone(), old.public().clone()]
-    );
+    let old = ensure_kid(&store, &secret('a'), 1);
+    let new = ensure_kid(&store, &secret('b'), 2);
+    assert_ne!(old, new);
+    assert_eq!(kids(&store), [new.clone(), old.clone()]);
     // Each secret finds its own key again, and nothing piles up.
-    assert_eq!(
-        store.ensure_signing_key(&secret('b'), 3).unwrap().public(),
-        new.public()
-    );
-    assert_eq!(
-        store.ensure_signing_key(&secret('a'), 3).unwrap().public(),
-        old.public()
-    );
+    assert_eq!(ensure_kid(&store, &secret('b'), 3), new);
+    assert_eq!(ensure_kid(&store, &secret('a'), 3), old);
     let both = format!(
         "2:{0}{0},1:{1}",
         "c".repeat(16),
         "aaaaaaaaaaaaaaaa-and-then-enough-bytes"
     );
     let both = AuthSecret::parse(&both).unwrap();
-    assert_eq!(
-        store.ensure_signing_key(&both, 4).unwrap().public(),
-        old.public()
-    );
-    assert_eq!(wait(store.load()).unwrap().len(), 2);
+    assert_eq!(ensure_kid(&store, &both, 4), old);
+    assert_eq!(kids(&store).len(), 2);
 }
 
 #[test]
 fn a_sealed_key_moved_to_another_id_is_not_used() {
     let place = Place::new();
     let store = place.open();
-    let key = store.ensure_signing_key(&secret('a'), 1).unwrap();
+    let kid = ensure_kid(&store, &secret('a'), 1);
     place
         .sql()
         .execute("UPDATE signing_keys SET kid = 'x' || kid", [])
         .unwrap();
-    assert_ne!(
-        store.ensure_signing_key(&secret('a'), 2).unwrap().public(),
-        key.public()
-    );
+    assert_ne!(ensure_kid(&store, &secret('a'), 2), kid);
+}
+
+#[test]
+fn a_rotated_key_is_published_before_it_signs_and_the_old_one_outlives_its_tokens() {
+    const START: u64 = 1_000 * DAY_MS;
+    let place = Place::new();
+    let store = place.open();
+    let old = ensure_kid(&store, &secret('a'), START);
+    let signer = StoreSigner::new(place.open(), secret('a'));
+    let signs = |now_ms| wait(signer.signing_key(now_ms)).unwrap().kid().to_owned();
+    assert_eq!(signs(START), old);
+    let rotated_at = START + 1_000;
+    let new = wait(rotate_signing_key(&store, &secret('a'), rotated_at)).unwrap();
+    assert_ne!(new, old);
+    assert_eq!(kids(&store), [new.clone(), old.clone()]);
+    // Whoever has read the keys before learns of the new one in time.
+    assert_eq!(signs(rotated_at), old);
+    assert_eq!(signs(rotated_at + 59_999), old);
+    assert_eq!(signs(rotated_at + 60_000), new);
+    let retired_at = rotated_at + 60_000;
+    wait(store.sweep(retired_at + LONGEST_TOKEN_LIFE_MS - 1)).unwrap();
+    assert_eq!(kids(&store).len(), 2);
+    wait(store.sweep(retired_at + LONGEST_TOKEN_LIFE_MS)).unwrap();
+    assert_eq!(kids(&store), [new]);
+}
+
+#[test]
+fn a_signer_goes_on_with_the_keys_it_knows_and_says_when_it_has_none() {
+    let place = Place::new();
+    let kid = ensure_kid(&place.open(), &secret('a'), 0);
+    let signer = StoreSigner::new(place.open(), secret('a'));
+    let stranger = StoreSigner::new(place.open(), secret('b'));
+    assert_eq!(wait(stranger.signing_key(0)).err(), Some(StoreUnavailable));
+    let signing_kid = |now_ms| wait(signer.signing_key(now_ms)).map(|key| key.kid().to_owned());
+    assert_eq!(signing_kid(0), Ok(kid.clone()));
+    place
+        .sql()
+        .execute_batch("ALTER TABLE signing_keys RENAME TO gone")
+        .unwrap();
+    assert_eq!(signing_kid(DAY_MS), Ok(kid.clone()));
+    signer.reload();
+    assert_eq!(signing_kid(DAY_MS), Ok(kid));
+    let late = StoreSigner::new(place.open(), secret('a'));
+    assert_eq!(wait(late.signing_key(0)).err(), Some(StoreUnavailable));
 }
 
 /// What each process of the next test does; nothing on its own.
@@ -257,11 +175,11 @@ fn one_of_many_processes() {
         return;
     };
     let number = std::env::var(NUMBER_OF_CHILD).unwrap();
-    let store = IdentityStore::open(path.as_ref()).unwrap();
-    store.ensure_signing_key(&secret('a'), 1).unwrap();
-    let email = format!("user{number}@example.test");
-    store.add_user(&new_user(&email, true), 1).unwrap();
-    store.claim_mode(OwnershipMode::Personal).unwrap();
+    let store = open_sqlite(path.as_ref()).unwrap().store;
+    ensure_kid(&store, &secret('a'), 1);
+    wait(claim_mode(&store, OwnershipMode::Personal)).unwrap();
+    let device = format!("device-{number}");
+    assert!(claim(&store, &device, "ada", "app", 1));
 }
 
 const STORE_OF_CHILD: &str = "EPICENTER_TEST_IDENTITY_STORE";
@@ -286,38 +204,57 @@ fn many_processes_make_one_store_and_one_key() {
         assert!(child.wait().unwrap().success());
     }
     let store = place.open();
-    assert_eq!(wait(store.load()).unwrap().len(), 1);
+    assert_eq!(kids(&store).len(), 1);
     for number in 0..6 {
-        let email = format!("user{number}@example.test");
-        assert!(store.find_user_by_email(&email).unwrap().is_some());
+        let device = format!("device-{number}");
+        assert!(!claim(&store, &device, "bob", "app", 1));
     }
 }
 
+/// Awaits with a bound: polling finds a change after a tenth of a second.
+async fn soon(what: &str, change: impl Future<Output = ()>) {
+    let bounded = tokio::time::timeout(Duration::from_secs(20), change);
+    assert!(bounded.await.is_ok(), "{what}");
+}
+
 #[test]
-fn a_change_made_by_another_process_is_seen_at_once() {
+fn a_change_by_this_process_or_another_is_noticed() {
     let place = Place::new();
-    let (hub, command) = (place.open(), place.open());
-    assert_eq!(hub.find_user_by_email("ada@example.test").unwrap(), None);
-    let ada = command
-        .add_user(&new_user("ada@example.test", true), 0)
-        .unwrap();
-    assert_eq!(wait(hub.find_user(&ada.id)), Ok(Some(ada)));
+    let (hub, other) = (
+        open_sqlite(&place.path()).unwrap(),
+        open_sqlite(&place.path()).unwrap(),
+    );
+    let OpenStore { store, changes } = &hub;
+    wait(async {
+        store.set_meta("a", "1").await.unwrap();
+        soon("an own change", changes.changed()).await;
+        // The file's count tells of it once more; then it is quiet.
+        while tokio::time::timeout(Duration::from_millis(250), changes.changed())
+            .await
+            .is_ok()
+        {}
+        other.store.set_meta("a", "2").await.unwrap();
+        soon("a change elsewhere", changes.changed()).await;
+        assert_eq!(store.find_meta("a").await, Ok(Some("2".to_owned())));
+    });
+}
+
+fn claim(store: &SqlStore, device: &str, user: &str, client: &str, at: u64) -> bool {
+    wait(store.claim_device(
+        &OwnerId::parse("shared").unwrap(),
+        &DeviceId::parse(device).unwrap(),
+        &UserId::parse(user).unwrap(),
+        &ClientId::parse(client).unwrap(),
+        at,
+    ))
+    .unwrap()
 }
 
 #[test]
 fn a_device_belongs_to_its_first_user_until_it_lapses() {
     let place = Place::new();
     let store = place.open();
-    let claim = |device: &str, user: &str, client: &str, at: u64| {
-        wait(store.claim_device(
-            &OwnerId::parse("shared").unwrap(),
-            &DeviceId::parse(device).unwrap(),
-            &UserId::parse(user).unwrap(),
-            &ClientId::parse(client).unwrap(),
-            at,
-        ))
-        .unwrap()
-    };
+    let claim = |device, user, client, at| claim(&store, device, user, client, at);
     let start = 1_000 * DAY_MS;
     assert!(claim("laptop", "ada", "app", start));
     assert!(claim("laptop", "ada", "other-app", start + 1));
@@ -340,15 +277,7 @@ fn using_a_device_is_not_a_write_each_time() {
     let place = Place::new();
     let store = place.open();
     let claim = |at| {
-        let owner = OwnerId::parse("shared").unwrap();
-        let (device, user) = (
-            DeviceId::parse("laptop").unwrap(),
-            UserId::parse("ada").unwrap(),
-        );
-        assert!(
-            wait(store.claim_device(&owner, &device, &user, &ClientId::parse("app").unwrap(), at))
-                .unwrap()
-        );
+        assert!(claim(&store, "laptop", "ada", "app", at));
         let last_used: i64 = place
             .sql()
             .query_row("SELECT last_used_at FROM devices", [], |row| row.get(0))
@@ -363,12 +292,10 @@ fn using_a_device_is_not_a_write_each_time() {
 #[test]
 fn the_first_mode_stays() {
     let place = Place::new();
-    place.open().claim_mode(OwnershipMode::Shared).unwrap();
-    place.open().claim_mode(OwnershipMode::Shared).unwrap();
-    let error = place
-        .open()
-        .claim_mode(OwnershipMode::Personal)
-        .unwrap_err();
+    let claim = |mode| wait(claim_mode(&place.open(), mode));
+    claim(OwnershipMode::Shared).unwrap();
+    claim(OwnershipMode::Shared).unwrap();
+    let error = claim(OwnershipMode::Personal).unwrap_err();
     assert!(matches!(error, ModeError::Other { .. }));
     let text = error.to_string();
     assert!(
@@ -385,12 +312,56 @@ fn the_first_mode_stays() {
 fn the_origin_is_the_one_recorded_last() {
     let place = Place::new();
     let store = place.open();
-    assert_eq!(store.find_origin().unwrap(), None);
+    assert_eq!(wait(find_origin(&store)).unwrap(), None);
     for text in ["http://127.0.0.1:8787", "https://hub.example"] {
         let origin = PublicOrigin::parse(text).unwrap();
-        store.record_origin(&origin).unwrap();
-        assert_eq!(place.open().find_origin().unwrap(), Some(origin));
+        wait(record_origin(&store, &origin)).unwrap();
+        assert_eq!(wait(find_origin(&place.open())).unwrap(), Some(origin));
     }
+}
+
+#[test]
+fn a_line_is_replaced_only_by_who_has_read_it() {
+    let place = Place::new();
+    let store = place.open();
+    let replace = |expected, value| wait(store.replace_meta("a", expected, value)).unwrap();
+    assert!(!replace(Some("1"), "2"));
+    assert!(replace(None, "1"));
+    assert!(!replace(None, "2"));
+    assert!(replace(Some("1"), "2"));
+    assert_eq!(wait(store.find_meta("a")), Ok(Some("2".to_owned())));
+}
+
+#[test]
+fn a_lease_has_one_holder_and_a_new_epoch_each_time() {
+    let place = Place::new();
+    let store = place.open();
+    let lease = |holder: &str, epoch, expires_at_ms| Lease {
+        name: "rooms".to_owned(),
+        holder: holder.to_owned(),
+        url: format!("http://{holder}"),
+        epoch,
+        expires_at_ms,
+    };
+    let take = |holder, until, now| wait(store.take_lease(&lease(holder, 0, until), now)).unwrap();
+    let renew =
+        |holder, epoch, until| wait(store.renew_lease(&lease(holder, epoch, until))).unwrap();
+    assert_eq!(wait(store.find_lease("rooms")), Ok(None));
+    assert_eq!(take("a", 100, 0), Some(1));
+    assert_eq!(take("b", 150, 99), None);
+    assert!(renew("a", 1, 200));
+    assert_eq!(take("b", 300, 199), None);
+    assert_eq!(take("b", 300, 200), Some(2));
+    assert!(!renew("a", 1, 400), "it was lost");
+    assert_eq!(take("a", 400, 299), None);
+    assert_eq!(take("b", 350, 299), Some(3), "the same holder, begun again");
+    assert!(!renew("b", 2, 400));
+    assert!(renew("b", 3, 0), "given up");
+    assert_eq!(take("a", 400, 300), Some(4));
+    assert_eq!(
+        wait(store.find_lease("rooms")),
+        Ok(Some(lease("a", 4, 400)))
+    );
 }
 
 #[test]
@@ -417,11 +388,11 @@ fn a_store_of_a_newer_program_is_refused() {
             [],
         )
         .unwrap();
-    let error = IdentityStore::open(&place.path()).unwrap_err();
+    let error = StoreError::from(open_sqlite(&place.path()).unwrap_err());
     assert_eq!(error.to_string(), "the identity store cannot be opened");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(
-        cause.contains("has schema version 7 and this program knows versions up to 1"),
+        cause.contains("has schema version 7 and this program knows versions up to 2"),
         "{cause}"
     );
 }

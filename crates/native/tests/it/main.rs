@@ -2,9 +2,21 @@
 
 #![cfg(test)]
 
+mod admin;
 mod data_dir;
 mod durable;
 mod identity_store;
 mod keys;
 mod log;
+mod schema;
 mod sockets;
+mod sweep;
+
+/// Runs a call to its end.
+fn wait<T>(call: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(call)
+}

@@ -25,7 +25,7 @@ pub(in crate::store) struct SqliteChanges {
 }
 
 struct Heard {
-    own: watch::Receiver<()>,
+    own: watch::Receiver<u64>,
     returned: Instant,
 }
 
@@ -49,7 +49,7 @@ impl DataVersion {
 impl SqliteChanges {
     pub(in crate::store) fn open(
         path: &Path,
-        own: watch::Receiver<()>,
+        own: watch::Receiver<u64>,
     ) -> Result<Self, DatabaseError> {
         let failed = |source| DatabaseError::Open {
             path: path.to_owned(),
