@@ -31,7 +31,7 @@ use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
 use crate::random::OsRandom;
 use crate::rooms::RoomRegistry;
-use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner};
+use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner, Sweeper};
 
 /// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
 const FLUSH_SHARE: u32 = 4;
@@ -46,6 +46,8 @@ pub struct Hub {
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
     log: Arc<SqliteLog>,
+    /// Ends with the hub.
+    _sweeper: Sweeper,
     /// Holds the lock on the data directory for as long as the hub lives.
     _data_dir: DataDir,
 }
@@ -124,6 +126,7 @@ impl Hub {
         );
         let feed_store = store.clone();
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
+        let sweeper = Sweeper::start(store.clone(), clock.clone());
         let store = Arc::new(store);
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
@@ -133,7 +136,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
-                trusted_origins: config.trusted_origins,
+                trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
                 max_body_bytes: config.limits.max_frame_bytes,
@@ -193,6 +196,7 @@ impl Hub {
             feed,
             rooms,
             log: stores.log,
+            _sweeper: sweeper,
             _data_dir: stores.data_dir,
         })
     }
@@ -238,6 +242,12 @@ impl Hub {
 impl Stores {
     async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
+        if config.database_url.is_some() {
+            // Silently keeping accounts elsewhere than the operator asked for would be worse than not starting.
+            anyhow::bail!(
+                "DATABASE_URL is set, but this program has no PostgreSQL engine; unset it"
+            );
+        }
         let location = StoreLocation::Sqlite(data_dir.identity_database());
         let identity = store::open(&location)
             .await
@@ -272,6 +282,14 @@ impl Stores {
             log: Arc::new(log),
         })
     }
+}
+
+/// Desktop apps load their pages from a place of their own, which no redirect URI tells.
+fn trusted_origins(mut origins: Vec<String>, first_party_apps: bool) -> Vec<String> {
+    if first_party_apps {
+        origins.push("tauri://localhost".to_owned());
+    }
+    origins
 }
 
 /// The clients that come with the hub, before those of the configuration.

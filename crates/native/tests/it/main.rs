@@ -10,6 +10,7 @@ mod keys;
 mod log;
 mod schema;
 mod sockets;
+mod sweep;
 
 /// Runs a call to its end.
 fn wait<T>(call: impl Future<Output = T>) -> T {
