@@ -4,10 +4,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { Hub } from '../../lib/hub.mjs';
 
 export const EMAIL = 'ada@example.com';
 export const PASSWORD = 'a long and winding phrase 4711';
+const SETUP_LINK_DEADLINE_MS = 10_000;
+const POLL_MS = 20;
 
 /** An app's server that shows what comes back to it. */
 async function startApp(after) {
@@ -42,10 +45,16 @@ ${client('fuji', 'Fuji', true)}${client('notes', 'Meadow Notes', false)}`;
 
 /** The link that a hub without accounts leaves in its data directory. */
 export async function setupLink(hub) {
-  const text = await readFile(path.join(hub.dataDir, 'setup-link'), 'utf8');
-  const link = /\S+#t=\S+/.exec(text)?.[0];
-  assert.ok(link, `no link in ${JSON.stringify(text)}`);
-  return link;
+  const file = path.join(hub.dataDir, 'setup-link');
+  // It is written beside the hub that listens already, in one piece.
+  const deadline = Date.now() + SETUP_LINK_DEADLINE_MS;
+  for (;;) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    const link = /\S+#t=\S+/.exec(text)?.[0];
+    if (link) return link;
+    assert.ok(Date.now() < deadline, `no link in ${file}: ${JSON.stringify(text)}\n${hub.log}`);
+    await setTimeout(POLL_MS);
+  }
 }
 
 /** The address at which an app begins; with the verifier for its code. */

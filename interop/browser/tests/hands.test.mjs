@@ -73,7 +73,7 @@ describe('hands', () => {
   });
 
   it('follow an invitation', async () => {
-    const invited = await hub.admin(['user', 'invite', '--email', 'bob@example.com']);
+    const invited = await hub.admin(['user', 'invite', '--email', 'bob@example.com', '--public-origin', hub.origin]);
     const link = /\S+#t=\S+/.exec(invited)?.[0];
     assert.ok(link, invited);
     const page = await newPerson(browser, { origin: hub.origin });
