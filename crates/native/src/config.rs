@@ -8,6 +8,7 @@
 //! Invariants: an unknown key, a malformed value or a weak secret stops the start; an error names the setting and what
 //! to write instead, and never the value of a secret.
 
+mod clients;
 mod error;
 mod file;
 mod load;
@@ -25,7 +26,10 @@ use std::path::PathBuf;
 use epicenter_identity::Admit;
 use epicenter_room::RoomConfig;
 pub use epicenter_server::config::PublicOrigin;
+use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
+
+use crate::peer::TrustedProxies;
 
 pub use error::ConfigError;
 pub use load::{Flags, Loaded, Source, Sources, load};
@@ -147,6 +151,20 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// The canonical origin; none means `http://` and the bound address.
     pub public_origin: Option<PublicOrigin>,
+    /// Whose word about a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Origins of pages that may call the hub, besides its own and those of first-party apps.
+    pub trusted_origins: Vec<String>,
+    /// Where the identity store is; none means a file in the data directory.
+    pub database_url: Option<SecretText>,
+    /// Who may have an account, and how people sign in.
+    pub accounts: AccountsConfig,
+    /// Lifetimes and clients, those of the configuration only.
+    pub oauth: OAuthConfig,
+    /// Whether today's apps are clients.
+    pub first_party_apps: bool,
+    /// How much anybody may ask for.
+    pub rate_limits: RateLimitsConfig,
     /// Personal or shared.
     pub mode: Mode,
     /// `ENCRYPTION_SECRETS`; none means the data directory's own.
@@ -172,6 +190,13 @@ impl HostConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             data_dir,
             public_origin: None,
+            trusted_proxies: TrustedProxies::default(),
+            trusted_origins: Vec::new(),
+            database_url: None,
+            accounts: AccountsConfig::default(),
+            oauth: OAuthConfig::default(),
+            first_party_apps: false,
+            rate_limits: RateLimitsConfig::default(),
             mode: Mode::default(),
             encryption_secrets: None,
             auth_secret: None,

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
-use epicenter_server::config::{
-    AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
-};
+use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
+use epicenter_server::oauth::clients;
 use epicenter_server::ports::{Clock, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use crate::admission::Admission;
 use crate::clock::HostClock;
 use crate::config::{HostConfig, Mode};
 use crate::data_dir::{DataDir, GivenSecrets, Secrets};
+use crate::feed::Feed;
 use crate::identity_store::{self, OwnershipMode};
 use crate::keys::RingVerify;
 use crate::listener::{self, Front};
@@ -43,6 +43,7 @@ pub struct Hub {
     deadline: Duration,
     stopping: watch::Sender<bool>,
     server: JoinHandle<()>,
+    feed: JoinHandle<()>,
     rooms: RoomRegistry,
     log: Arc<SqliteLog>,
     /// Holds the lock on the data directory for as long as the hub lives.
@@ -110,7 +111,7 @@ impl Hub {
             None => PublicOrigin::parse(&format!("http://{address}"))
                 .context("the bound address makes no origin")?,
         };
-        let OpenStore { store, .. } = stores.identity;
+        let OpenStore { store, changes } = stores.identity;
         identity_store::record_origin(&store, &origin)
             .await
             .context("the origin cannot be recorded")?;
@@ -121,18 +122,19 @@ impl Hub {
             config.rooms.clone(),
             config.limits.clone(),
         );
+        let feed_store = store.clone();
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
         let store = Arc::new(store);
-        let (router, _revocations) = epicenter_server::Hub::router(
+        let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
                 ownership: ownership_rule(config.mode),
                 root_keyring: stores.secrets.encryption,
                 auth_secret: stores.secrets.auth,
-                accounts: AccountsConfig::default(),
-                oauth: OAuthConfig::default(),
-                trusted_origins: Vec::new(),
-                rate_limits: RateLimitsConfig::default(),
+                accounts: config.accounts,
+                oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
+                trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
+                rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
                 max_body_bytes: config.limits.max_frame_bytes,
                 update_limits: config.rooms.limits,
@@ -141,7 +143,7 @@ impl Hub {
                 source_url: config.source_url,
             },
             Ports {
-                clock: Arc::new(clock),
+                clock: Arc::new(clock.clone()),
                 random: Arc::new(OsRandom),
                 verify: Arc::new(RingVerify),
                 signing_keys: store.clone(),
@@ -156,6 +158,17 @@ impl Hub {
                 health: store,
             },
         );
+        let mut feed = Feed {
+            store: feed_store,
+            changes,
+            revocations,
+            rooms: rooms.clone(),
+            clock,
+            seq: 0,
+        };
+        feed.read()
+            .await
+            .context("what was revoked cannot be read from the identity store")?;
         let admission = Admission::new(
             config.limits.max_user_connections,
             config.limits.max_connections,
@@ -165,8 +178,10 @@ impl Hub {
             rooms: rooms.clone(),
             admission: Arc::new(admission),
             limits: config.limits,
+            trusted_proxies: config.trusted_proxies,
         };
         let (stopping, stops) = watch::channel(false);
+        let feed = tokio::spawn(feed.follow(stops.clone()));
         let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
         tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
         Ok(Self {
@@ -175,6 +190,7 @@ impl Hub {
             deadline: Duration::from_millis(config.shutdown_deadline_ms),
             stopping,
             server,
+            feed,
             rooms,
             log: stores.log,
             _data_dir: stores.data_dir,
@@ -197,7 +213,7 @@ impl Hub {
         let now = Instant::now();
         let deadline = now + self.deadline;
         let connections_deadline = deadline - self.deadline / FLUSH_SHARE;
-        // The listener is the only receiver; it may have ended with a panic.
+        // Listener and feed are the receivers; they may have ended with a panic.
         let _ = self.stopping.send(true);
         self.rooms.shut_down();
         if timeout_at(connections_deadline, &mut self.server)
@@ -207,6 +223,8 @@ impl Hub {
             tracing::warn!("some connections did not end in time and are dropped");
             self.server.abort();
         }
+        // It was told to stop; a read that hangs is not waited for.
+        self.feed.abort();
         let log = Arc::clone(&self.log);
         let flushed = tokio::task::spawn_blocking(move || log.shutdown());
         if timeout_at(deadline, flushed).await.is_err() {
@@ -220,6 +238,12 @@ impl Hub {
 impl Stores {
     async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
+        if config.database_url.is_some() {
+            // Silently keeping accounts elsewhere than the operator asked for would be worse than not starting.
+            anyhow::bail!(
+                "DATABASE_URL is set, but this program has no PostgreSQL engine; unset it"
+            );
+        }
         let location = StoreLocation::Sqlite(data_dir.identity_database());
         let identity = store::open(&location)
             .await
@@ -254,6 +278,29 @@ impl Stores {
             log: Arc::new(log),
         })
     }
+}
+
+/// Desktop apps load their pages from a place of their own, which no redirect URI tells.
+fn trusted_origins(mut origins: Vec<String>, first_party_apps: bool) -> Vec<String> {
+    if first_party_apps {
+        origins.push("tauri://localhost".to_owned());
+    }
+    origins
+}
+
+/// The clients that come with the hub, before those of the configuration.
+fn with_own_clients(
+    mut oauth: OAuthConfig,
+    first_party_apps: bool,
+    origin: &PublicOrigin,
+) -> OAuthConfig {
+    let mut clients = clients::built_in(origin);
+    if first_party_apps {
+        clients.extend(clients::first_party_apps(origin));
+    }
+    clients.append(&mut oauth.clients);
+    oauth.clients = clients;
+    oauth
 }
 
 fn ownership_rule(mode: Mode) -> OwnershipRule {

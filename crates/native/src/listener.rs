@@ -1,6 +1,7 @@
 //! Accepting connections and serving HTTP/1.1 on them; completing the upgrades that the router decided.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 use crate::admission::{Admission, Refused};
 use crate::config::LimitsConfig;
 use crate::lingering_body::LingeringBody;
+use crate::peer::TrustedProxies;
 use crate::rooms::RoomRegistry;
 use crate::socket::outbox::CloseOrder;
 use crate::socket::{Joining, Socket};
@@ -52,6 +54,7 @@ pub(crate) struct Front {
     pub(crate) rooms: RoomRegistry,
     pub(crate) admission: Arc<Admission>,
     pub(crate) limits: LimitsConfig,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 /// Serves until `stopping` turns true, then stops accepting, lets open requests and sockets end, and returns when all
@@ -65,8 +68,12 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _peer)) => {
-                    let connection = Connection { front: Arc::clone(&front), stopping: stopping.clone() };
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        front: Arc::clone(&front),
+                        peer: peer.ip(),
+                        stopping: stopping.clone(),
+                    };
                     connections.spawn(connection.serve(stream));
                 }
                 Err(error) => {
@@ -89,6 +96,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 
 struct Connection {
     front: Arc<Front>,
+    peer: IpAddr,
     stopping: watch::Receiver<bool>,
 }
 
@@ -96,6 +104,7 @@ struct Connection {
 struct Upgrading {
     on_upgrade: OnUpgrade,
     decision: UpgradeDecision,
+    revocations_seen: u64,
 }
 
 impl Connection {
@@ -113,6 +122,7 @@ impl Connection {
     async fn serve_http(&mut self, stream: TcpStream) -> Option<Upgrading> {
         let (upgraded, mut upgrading) = mpsc::channel(1);
         let front = Arc::clone(&self.front);
+        let peer = self.peer;
         let open_requests = Arc::new(AtomicUsize::new(0));
         let requests = Arc::clone(&open_requests);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -121,7 +131,7 @@ impl Connection {
             let requests = Arc::clone(&requests);
             async move {
                 requests.fetch_add(1, Ordering::Relaxed);
-                let (response, socket) = front.answer(request).await;
+                let (response, socket) = front.answer(request, peer).await;
                 requests.fetch_sub(1, Ordering::Relaxed);
                 if let Some(socket) = socket {
                     // One connection is upgraded at most once, so the slot is free.
@@ -159,7 +169,15 @@ impl Connection {
 }
 
 impl Front {
-    async fn answer(&self, mut request: Request<Incoming>) -> (Response<Body>, Option<Upgrading>) {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> (Response<Body>, Option<Upgrading>) {
+        let client = self.trusted_proxies.client(peer, request.headers());
+        request.extensions_mut().insert(client);
+        // Read before the token is checked: what is revoked from here on is looked at again when the socket joins.
+        let revocations_seen = self.rooms.revocations_seen();
         let on_upgrade = request
             .headers()
             .contains_key(UPGRADE)
@@ -191,6 +209,7 @@ impl Front {
         let upgrading = Upgrading {
             on_upgrade,
             decision,
+            revocations_seen,
         };
         (response, Some(upgrading))
     }
@@ -218,6 +237,7 @@ impl Front {
                         access,
                         room,
                         device,
+                        revocations_seen: upgrading.revocations_seen,
                     };
                     socket
                         .run(&self.rooms, self.limits.max_outbound_bytes, joining)

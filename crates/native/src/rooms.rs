@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use epicenter_identity::{Access, OwnerId, RoomId, RoomName};
 use epicenter_room::{Answer, CallId, ConnectionId, Request, RoomConfig};
 use epicenter_server::ports::{Refusal, RoomEntry, RoomPage, Rooms, StoreUnavailable};
+use epicenter_server::revocations::Subject;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::HostClock;
@@ -27,6 +28,9 @@ use task::RoomTask;
 /// Refused updates remembered per room, newest last.
 const REFUSALS_KEPT: usize = 16;
 
+/// Revocations remembered for sockets on their way in: hours of them, while the way takes at most a minute.
+const REVOCATIONS_KEPT: usize = 10_000;
+
 /// All rooms of this process.
 #[derive(Clone)]
 pub(crate) struct RoomRegistry(Arc<Shared>);
@@ -37,6 +41,7 @@ pub(crate) struct Shared {
     config: RoomConfig,
     limits: LimitsConfig,
     slots: Mutex<Slots>,
+    revoked: Mutex<Revoked>,
     next_generation: AtomicU64,
     next_id: AtomicU64,
     /// Bounds the merges that run at once: each may take a core and several times its document's size.
@@ -97,6 +102,7 @@ impl RoomRegistry {
                 rooms: HashMap::new(),
                 tasks: tokio::task::JoinSet::new(),
             }),
+            revoked: Mutex::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
             builders: Arc::new(Semaphore::new(builders)),
@@ -142,6 +148,20 @@ impl RoomRegistry {
         ConnectionId(self.0.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Closes the sockets that these tokens opened, with 4401, and keeps out those that are about to join with one.
+    pub(crate) fn revoke(&self, subject: &Subject) {
+        // First remembered, then told: a socket that joins meanwhile meets the one or the other.
+        lock(&self.0.revoked).push(subject.clone());
+        for slot in lock(&self.0.slots).rooms.values() {
+            slot.mailbox.tell(Control::Revoke(subject.clone()));
+        }
+    }
+
+    /// How many revocations there have been.
+    pub(crate) fn revocations_seen(&self) -> u64 {
+        lock(&self.0.revoked).count
+    }
+
     /// Opens no more rooms, closes every socket with 1001 and answers every call; what was accepted still reaches the
     /// log, which the caller flushes afterwards.
     pub(crate) fn shut_down(&self) {
@@ -153,7 +173,40 @@ impl RoomRegistry {
     }
 }
 
+/// The last revocations, for sockets that were let in just before one and join just after.
+#[derive(Default)]
+struct Revoked {
+    count: u64,
+    last: VecDeque<Subject>,
+}
+
+impl Revoked {
+    fn push(&mut self, subject: Subject) {
+        if self.last.len() == REVOCATIONS_KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(subject);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Those after the first `seen`; as many as are left of them.
+    fn since(&self, seen: u64) -> impl Iterator<Item = &Subject> {
+        let missed = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        self.last.iter().rev().take(missed)
+    }
+}
+
 impl Shared {
+    /// Whether this access has ended after so many revocations had been seen.
+    fn was_revoked_since(&self, seen: u64, access: &Access) -> bool {
+        lock(&self.revoked)
+            .since(seen)
+            .any(|subject| match subject {
+                Subject::Grant(grant) => grant == access.grant(),
+                Subject::User(user) => user == access.user(),
+            })
+    }
+
     fn next_generation(&self) -> Generation {
         Generation(self.next_generation.fetch_add(1, Ordering::Relaxed))
     }

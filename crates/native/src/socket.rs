@@ -59,6 +59,8 @@ pub(crate) struct Joining {
     pub(crate) access: Access,
     pub(crate) room: RoomName,
     pub(crate) device: DeviceId,
+    /// How many revocations were known before the token was checked.
+    pub(crate) revocations_seen: u64,
 }
 
 /// What came of polling a socket.
@@ -109,6 +111,7 @@ impl Socket {
             connection,
             access: joining.access,
             device: joining.device,
+            revocations_seen: joining.revocations_seen,
             outbox: Arc::clone(&outbox),
         };
         let end = match self.deliver(&mailbox, open, &outbox).await {

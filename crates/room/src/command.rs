@@ -1,7 +1,7 @@
 //! What a host tells a room, and the small ids both sides use.
 
 use bytes::Bytes;
-use epicenter_identity::{Access, DeviceId, GrantId};
+use epicenter_identity::{Access, DeviceId, GrantId, UserId};
 use epicenter_update::{DeleteSet, StateVector};
 
 use crate::action::Tag;
@@ -94,6 +94,11 @@ pub enum Command {
     Revoke {
         /// The grant that ended.
         grant: GrantId,
+    },
+    /// Close the sockets of this person with 4401.
+    RevokeUser {
+        /// Whose tokens ended.
+        user: UserId,
     },
     /// Close every socket with 1001.
     Shutdown,

@@ -208,7 +208,8 @@ impl Machine {
                 };
                 self.remove(connection, departure);
             }
-            Command::Revoke { grant } => self.revoke(&grant),
+            Command::Revoke { grant } => self.revoke(|connection| connection.grant == grant),
+            Command::RevokeUser { user } => self.revoke(|connection| connection.user == user),
             Command::Shutdown => self.shut_down(),
             Command::Timer
             | Command::Durable(_)
@@ -289,9 +290,13 @@ fn forget_waiting(waiting: &mut Vec<(Command, Millis)>, gone: &Command, out: &mu
             Command::Open {
                 connection, access, ..
             },
-            Command::Revoke { grant },
+            Command::Revoke { .. } | Command::RevokeUser { .. },
         ) => {
-            let revoked = access.grant() == grant;
+            let revoked = match gone {
+                Command::Revoke { grant } => access.grant() == grant,
+                Command::RevokeUser { user } => access.user() == user,
+                _ => false,
+            };
             if revoked {
                 let reason = reason::INVALID_TOKEN.to_owned();
                 out.close_now(*connection, CloseCode::Unauthorized, reason);

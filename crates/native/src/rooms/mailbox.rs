@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epicenter_identity::{Access, DeviceId};
 use epicenter_room::{CallId, ConnectionId, Loaded, Message, Request, Seq, Ticket};
+use epicenter_server::revocations::Subject;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::state::MergedState;
@@ -26,6 +27,8 @@ pub(crate) enum Input {
         connection: ConnectionId,
         access: Access,
         device: DeviceId,
+        /// How many revocations were known before the token was checked.
+        revocations_seen: u64,
         outbox: Arc<Outbox>,
     },
     Frame {
@@ -85,6 +88,8 @@ pub(crate) enum Control {
     HangUp(CallId),
     /// The log takes appends again.
     LogHasRoom,
+    /// These tokens have ended.
+    Revoke(Subject),
     Shutdown,
 }
 

@@ -16,6 +16,7 @@ use epicenter_identity::RoomName;
 use epicenter_room::{
     Action, Answer, CallId, Command, ConnectionId, Note, Outgoing, Room, Seq, Ticket,
 };
+use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 use tokio::sync::{mpsc, oneshot};
@@ -181,8 +182,16 @@ impl RoomTask {
                 connection,
                 access,
                 device,
+                revocations_seen,
                 outbox,
             } => {
+                if self.shared.was_revoked_since(revocations_seen, &access) {
+                    outbox.close(CloseOrder {
+                        code: CloseCode::Unauthorized,
+                        reason: ApiError::new(ErrorName::InvalidToken).close_reason(),
+                    });
+                    return;
+                }
                 self.shared.log.touch(&self.name, self.shared.clock.now().0);
                 self.life.connections.insert(connection, outbox);
                 Command::Open {
@@ -238,6 +247,8 @@ impl RoomTask {
                 self.life.calls.remove(&call);
                 Command::HangUp { call }
             }
+            Control::Revoke(Subject::Grant(grant)) => Command::Revoke { grant },
+            Control::Revoke(Subject::User(user)) => Command::RevokeUser { user },
             Control::Shutdown => {
                 self.is_shutting_down = true;
                 Command::Shutdown

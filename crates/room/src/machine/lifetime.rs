@@ -1,6 +1,6 @@
 //! Opening and closing sockets, their bounded lifetime (`sync.md` 5), and the room's one timer.
 
-use epicenter_identity::{Access, DeviceId, GrantId};
+use epicenter_identity::{Access, DeviceId};
 use epicenter_sync::{CloseCode, encode_step1};
 
 use super::{Connection, Machine, Noted};
@@ -108,11 +108,11 @@ impl Machine {
         self.arm_timer();
     }
 
-    pub(super) fn revoke(&mut self, grant: &GrantId) {
+    pub(super) fn revoke(&mut self, ended: impl Fn(&Connection) -> bool) {
         let revoked: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.grant == *grant)
+            .filter(|(_, connection)| ended(connection))
             .map(|(id, _)| *id)
             .collect();
         for id in revoked {

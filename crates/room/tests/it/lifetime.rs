@@ -161,6 +161,25 @@ fn revoking_a_grant_closes_its_sockets_only() {
 }
 
 #[test]
+fn revoking_a_person_closes_all_of_their_sockets_and_no_others() {
+    let other_grant = Who {
+        user: "ada",
+        grant: "grant-other",
+    };
+    let mut host = Host::new();
+    let laptop = host.join(1, ADA, "laptop");
+    let tablet = host.join(2, other_grant, "tablet");
+    let bob = host.join(3, BOB, "watch");
+    host.feed(Command::RevokeUser {
+        user: access(ADA).user().clone(),
+    });
+    for connection in [laptop, tablet] {
+        assert_eq!(code(&host, connection), Some(CloseCode::Unauthorized));
+    }
+    assert_eq!(code(&host, bob), None);
+}
+
+#[test]
 fn a_stalled_disk_keeps_no_revoked_socket_open() {
     let mut host = Host::new();
     let laptop = host.join(1, ADA, "laptop");

@@ -152,22 +152,25 @@ fn who_leaves_while_it_loads_is_not_there_afterwards() {
 }
 
 #[test]
-fn a_grant_revoked_while_it_loads_is_revoked() {
-    let mut host = Host::new();
-    host.room.handle(open(1), NOW);
+fn who_is_revoked_while_it_loads_is_revoked() {
     let grant = access(ADA).grant().clone();
-    let actions = host.room.handle(Command::Revoke { grant }, NOW);
-    let [
-        Action::Close {
-            code: CloseCode::Unauthorized,
-            ..
-        },
-    ] = &actions[..]
-    else {
-        panic!("{actions:?}");
-    };
-    assert_eq!(host.room.handle(live(), NOW), []);
-    assert!(host.room.is_idle());
+    let user = access(ADA).user().clone();
+    for revocation in [Command::Revoke { grant }, Command::RevokeUser { user }] {
+        let mut host = Host::new();
+        host.room.handle(open(1), NOW);
+        let actions = host.room.handle(revocation, NOW);
+        let [
+            Action::Close {
+                code: CloseCode::Unauthorized,
+                ..
+            },
+        ] = &actions[..]
+        else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(host.room.handle(live(), NOW), []);
+        assert!(host.room.is_idle());
+    }
 }
 
 #[test]
