@@ -8,6 +8,7 @@
 //! Invariants: an unknown key, a malformed value or a weak secret stops the start; an error names the setting and what
 //! to write instead, and never the value of a secret.
 
+mod clients;
 mod error;
 mod file;
 mod load;

@@ -133,7 +133,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
-                trusted_origins: config.trusted_origins,
+                trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
                 max_body_bytes: config.limits.max_frame_bytes,
@@ -238,6 +238,12 @@ impl Hub {
 impl Stores {
     async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
+        if config.database_url.is_some() {
+            // Silently keeping accounts elsewhere than the operator asked for would be worse than not starting.
+            anyhow::bail!(
+                "DATABASE_URL is set, but this program has no PostgreSQL engine; unset it"
+            );
+        }
         let location = StoreLocation::Sqlite(data_dir.identity_database());
         let identity = store::open(&location)
             .await
@@ -272,6 +278,14 @@ impl Stores {
             log: Arc::new(log),
         })
     }
+}
+
+/// Desktop apps load their pages from a place of their own, which no redirect URI tells.
+fn trusted_origins(mut origins: Vec<String>, first_party_apps: bool) -> Vec<String> {
+    if first_party_apps {
+        origins.push("tauri://localhost".to_owned());
+    }
+    origins
 }
 
 /// The clients that come with the hub, before those of the configuration.

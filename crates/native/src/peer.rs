@@ -4,6 +4,7 @@
 //! proxy that is trusted for as long as the entries before it name trusted proxies; the first that names somebody else is
 //! the client. What stands further left is the client's own invention.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use epicenter_server::peer::PeerAddress;
@@ -42,6 +43,12 @@ impl Network {
         };
         let ignored = u32::from(width - self.bits);
         own.checked_shr(ignored).unwrap_or(0) == other.checked_shr(ignored).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.bits)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::clients::{self, Fields};
 use super::settings::{self, SETTINGS, Setting};
 use super::value::Value;
 
@@ -16,11 +17,30 @@ pub(super) struct FileEntry {
     pub(super) value: Value,
 }
 
+/// A client that the file gives.
+#[derive(Debug)]
+pub(super) struct ClientEntry {
+    pub(super) line: usize,
+    pub(super) fields: Fields,
+}
+
+/// Everything that a file gives.
+#[derive(Debug)]
+pub(super) struct FileContent {
+    pub(super) entries: Vec<FileEntry>,
+    pub(super) clients: Vec<ClientEntry>,
+}
+
 /// Secrets have no key: a file that people copy and commit is no place for them.
-const SECRET_KEYS: [&str; 3] = ["encryption_secrets", "auth_secret", "better_auth_secret"];
+const SECRET_KEYS: [&str; 4] = [
+    "encryption_secrets",
+    "auth_secret",
+    "better_auth_secret",
+    "database_url",
+];
 
 /// Reads what a configuration text says.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<FileEntry>, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<FileContent, ConfigError> {
     let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.span().map_or(1, |span| line_of(text, span.start)),
@@ -29,16 +49,19 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<FileEntry>, ConfigErr
     let mut reader = Reader {
         path: path.to_owned(),
         text,
-        entries: Vec::new(),
+        content: FileContent {
+            entries: Vec::new(),
+            clients: Vec::new(),
+        },
     };
     reader.walk("", document.get_ref())?;
-    Ok(reader.entries)
+    Ok(reader.content)
 }
 
 struct Reader<'t> {
     path: PathBuf,
     text: &'t str,
-    entries: Vec<FileEntry>,
+    content: FileContent,
 }
 
 impl Reader<'_> {
@@ -51,7 +74,7 @@ impl Reader<'_> {
                 prefix => format!("{prefix}.{}", name.get_ref()),
             };
             if let Some(setting) = settings::find(&key) {
-                self.entries.push(FileEntry {
+                self.content.entries.push(FileEntry {
                     setting,
                     line,
                     value: value_of(value.get_ref()),
@@ -60,9 +83,37 @@ impl Reader<'_> {
             }
             match value.get_ref() {
                 DeValue::Table(inner) if is_section(&key) => self.walk(&key, inner)?,
+                DeValue::Array(items) if key == clients::KEY => {
+                    for item in items {
+                        let line = line_of(self.text, item.span().start);
+                        match item.get_ref() {
+                            DeValue::Table(client) => self.client(line, client)?,
+                            _ => return Err(self.unknown(key, line)),
+                        }
+                    }
+                }
                 _ => return Err(self.unknown(key, line)),
             }
         }
+        Ok(())
+    }
+
+    fn client(&mut self, line: usize, client: &DeTable<'_>) -> Result<(), ConfigError> {
+        let mut fields = Fields::new();
+        for (name, value) in client {
+            let field: &str = name.get_ref();
+            if !clients::FIELDS.iter().any(|(known, _)| *known == field) {
+                let known: Vec<_> = clients::FIELDS.iter().map(|(name, _)| *name).collect();
+                return Err(ConfigError::UnknownKey {
+                    path: self.path.clone(),
+                    line: line_of(self.text, name.span().start),
+                    key: format!("{}.{field}", clients::KEY),
+                    hint: format!("a client has: {}", known.join(", ")),
+                });
+            }
+            fields.push((field.to_owned(), value_of(value.get_ref())));
+        }
+        self.content.clients.push(ClientEntry { line, fields });
         Ok(())
     }
 
@@ -73,6 +124,8 @@ impl Reader<'_> {
                 key.to_uppercase(),
                 key.to_lowercase().trim_start_matches("better_")
             )
+        } else if key == clients::KEY {
+            "write each client below a line [[oauth.clients]]".to_owned()
         } else if is_section(&key) {
             format!("`{key}` is a section: write [{key}] on a line of its own")
         } else {

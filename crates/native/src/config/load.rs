@@ -5,10 +5,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use epicenter_server::config::PublicOrigin;
+use epicenter_server::oauth::clients::{built_in, first_party_apps};
+
+use super::clients;
 use super::secrets::{self, Secret};
 use super::settings::{Draft, PERSONAL, SETTINGS, Setting};
 use super::value::{Problem, Value, assign};
 use super::{ConfigError, DEFAULT_FILE, HostConfig, Mode, file};
+use crate::peer::{Network, TrustedProxies};
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -175,7 +180,19 @@ impl Loader {
             }
         };
         let base = path.parent().unwrap_or(working_dir);
-        for entry in file::parse(&shown, &text)? {
+        let content = file::parse(&shown, &text)?;
+        for client in content.clients {
+            let origin = Source::File {
+                path: shown.clone(),
+                line: client.line,
+            };
+            let parsed = clients::parse(client.fields);
+            self.sources.insert(clients::KEY, origin);
+            let client = parsed
+                .map_err(|Problem { problem, fix }| self.invalid(clients::KEY, &problem, &fix))?;
+            self.draft.host.oauth.clients.push(client);
+        }
+        for entry in content.entries {
             let origin = Source::File {
                 path: shown.clone(),
                 line: entry.line,
@@ -240,10 +257,11 @@ impl Loader {
     }
 
     fn finish(mut self, environment: &Environment<'_>) -> Result<Loaded, ConfigError> {
-        for secret in [Secret::Encryption, Secret::Auth] {
+        for secret in [Secret::Encryption, Secret::Auth, Secret::Database] {
             let file = match secret {
                 Secret::Encryption => self.draft.encryption_secrets_file.take(),
                 Secret::Auth => self.draft.auth_secret_file.take(),
+                Secret::Database => self.draft.database_url_file.take(),
             };
             let origin = self.sources.remove(secret.file_key());
             let Some((text, origin)) = secrets::read(secret, environment, file.zip(origin))? else {
@@ -253,9 +271,13 @@ impl Loader {
             match secret {
                 Secret::Encryption => self.draft.host.encryption_secrets = Some(text),
                 Secret::Auth => self.draft.host.auth_secret = Some(text),
+                Secret::Database => self.draft.host.database_url = Some(text),
             }
         }
         self.check_pairs()?;
+        self.check_origins()?;
+        self.check_clients()?;
+        let trusted_proxies = self.trusted_proxies()?;
         let mode = self.mode()?;
         let data_dir = match self.draft.data_dir.take() {
             Some(path) => path,
@@ -264,6 +286,8 @@ impl Loader {
         let mut config = self.draft.host.clone();
         config.data_dir = data_dir;
         config.log.format = self.draft.log_format();
+        config.trusted_proxies = trusted_proxies;
+        config.accounts.sign_up = self.draft.sign_up();
         config.set_mode(mode);
         Ok(Loaded {
             config,
@@ -308,6 +332,70 @@ impl Loader {
         })
     }
 
+    fn check_origins(&self) -> Result<(), ConfigError> {
+        let is_origin = |text: &String| {
+            let parts = text.split_once("://");
+            parts.is_some_and(|(scheme, host)| {
+                let is_plain = |byte: u8| {
+                    byte.is_ascii_lowercase()
+                        || byte.is_ascii_digit()
+                        || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_')
+                };
+                !scheme.is_empty()
+                    && scheme
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                    && !host.is_empty()
+                    && host.bytes().all(is_plain)
+            })
+        };
+        let origins = &self.draft.host.trusted_origins;
+        match origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => Err(self.invalid(
+                "trusted_origins",
+                &format!("cannot hold {origin:?}"),
+                "write each as browsers do: scheme, host in lower case and optional port, without a path or a wildcard, such as \"https://app.example\"",
+            )),
+        }
+    }
+
+    fn trusted_proxies(&self) -> Result<TrustedProxies, ConfigError> {
+        let networks = self.draft.trusted_proxies.iter().map(|text| {
+            Network::parse(text).ok_or_else(|| {
+                self.invalid(
+                    "trusted_proxies",
+                    &format!("cannot hold {text:?}"),
+                    "write addresses or networks, such as \"127.0.0.1\" or \"10.0.0.0/8\"",
+                )
+            })
+        });
+        Ok(TrustedProxies {
+            networks: networks.collect::<Result<_, _>>()?,
+            header: self.draft.proxy_header(),
+        })
+    }
+
+    /// Ids must differ, also from those of the clients that come with the hub.
+    fn check_clients(&self) -> Result<(), ConfigError> {
+        // The ids of those do not hang on the origin.
+        let any = PublicOrigin::parse("http://127.0.0.1").ok();
+        let mut own = any.as_ref().map(built_in).unwrap_or_default();
+        if self.draft.host.first_party_apps {
+            own.extend(any.as_ref().map(first_party_apps).unwrap_or_default());
+        }
+        let given = self.draft.host.oauth.clients.iter();
+        let ids = own.iter().chain(given).map(|client| &client.id);
+        match clients::find_duplicate(ids) {
+            None => Ok(()),
+            Some(id) => Err(self.invalid(
+                clients::KEY,
+                &format!("client {:?}: `id` is taken", id.as_str()),
+                "give every client an id of its own",
+            )),
+        }
+    }
+
     /// Limits that make each other impossible.
     fn check_pairs(&self) -> Result<(), ConfigError> {
         let limits = &self.draft.host.limits;
@@ -344,6 +432,14 @@ impl Loader {
                 rooms.max_device_connections,
             ),
         ];
+        let oauth = &self.draft.host.oauth;
+        if oauth.grant_ms < oauth.refresh_idle_ms {
+            return Err(self.invalid(
+                "oauth.grant_lifetime",
+                "is shorter than `oauth.refresh_idle_lifetime`",
+                "raise oauth.grant_lifetime or lower oauth.refresh_idle_lifetime",
+            ));
+        }
         match pairs
             .iter()
             .find(|(_, larger, _, smaller)| larger < smaller)

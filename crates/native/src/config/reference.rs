@@ -1,5 +1,6 @@
 //! The reference page `docs/configuration.md`, made from the list of settings.
 
+use super::clients;
 use super::render::show;
 use super::settings::{Draft, SETTINGS, Setting, Slot};
 use super::units::{format_duration, format_size};
@@ -43,6 +44,7 @@ A secret that is given this way is not copied into the data directory; one that 
 |---|---|---|---|
 | `ENCRYPTION_SECRETS` | | `ENCRYPTION_SECRETS_FILE` | The root secrets from which every owner's keys are derived, as `2:NEW,1:OLD`; the newest needs at least 32 bytes. Losing them loses the data they encrypt. |
 | `AUTH_SECRET` | `BETTER_AUTH_SECRET` | `AUTH_SECRET_FILE`, `BETTER_AUTH_SECRET_FILE` | Seals the private signing keys; at least 32 bytes, or several as `2:NEW,1:OLD`. Replacing it makes a new signing key and never costs data. |
+| `DATABASE_URL` | | `DATABASE_URL_FILE` | The PostgreSQL database of accounts, sessions, grants and signing keys, as `postgres://user:password@host:5432/database`. Without it they are in the data directory. |
 
 A secret and its file variable may not both be set.
 `openssl rand -base64 32` makes a good secret.
@@ -64,8 +66,32 @@ pub fn reference_page() -> String {
         }
         page.push_str(&entry(setting, &mut draft));
     }
+    page.push_str(&clients_section());
     page
 }
+
+fn clients_section() -> String {
+    let mut text = format!(
+        "\n## `[[{}]]`\n\nOne table for each app that may sign people in, besides those that come with the hub.\n\n",
+        clients::KEY
+    );
+    for (field, about) in clients::FIELDS {
+        text.push_str(&format!("* `{field}`: {about}\n"));
+    }
+    text.push_str(CLIENT_EXAMPLE);
+    text
+}
+
+const CLIENT_EXAMPLE: &str = r#"
+```toml
+[[oauth.clients]]
+id = "notes"
+name = "Notes"
+type = "user-agent-based"
+redirect_uris = ["https://notes.example/auth/callback"]
+trusted = true
+```
+"#;
 
 fn entry(setting: &Setting, draft: &mut Draft) -> String {
     let slot = (setting.slot)(draft);

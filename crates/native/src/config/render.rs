@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use epicenter_server::oauth::clients::OAuthClient;
+
+use super::clients;
 use super::load::Loaded;
 use super::settings::{Draft, SETTINGS, SHARED, Slot};
 use super::units::{format_duration, format_size};
@@ -36,6 +39,12 @@ pub fn render(loaded: &Loaded) -> String {
             "auth_secret_file" => {
                 secret_line("AUTH_SECRET", loaded.config.auth_secret.is_some(), &origin)
             }
+            "database_url_file" if loaded.config.database_url.is_some() => {
+                secret_line("DATABASE_URL", true, &origin)
+            }
+            "database_url_file" => {
+                "# DATABASE_URL: not set; the identity store is in the data directory".to_owned()
+            }
             _ => match show(&(setting.slot)(&mut draft)) {
                 Some(value) => format!("{name} = {value} # {origin}"),
                 None => format!("# {name}: {}", setting.default_text.unwrap_or("not set")),
@@ -43,6 +52,28 @@ pub fn render(loaded: &Loaded) -> String {
         };
         text.push_str(&line);
         text.push('\n');
+    }
+    for client in &loaded.config.oauth.clients {
+        text.push_str(&client_table(client));
+    }
+    text
+}
+
+fn client_table(client: &OAuthClient) -> String {
+    let list = |items: Vec<String>| show(&Slot::TextList(&mut { items })).unwrap_or_default();
+    let scopes = client.default_scopes.iter();
+    let mut text = format!(
+        "\n[[{}]]\nid = {}\nname = {}\ntype = {}\nredirect_uris = {}\ntrusted = {}\ndefault_scopes = {}\n",
+        clients::KEY,
+        quote(client.id.as_str()),
+        quote(&client.name),
+        quote(clients::kind_name(client.kind)),
+        list(client.redirect_uris.clone()),
+        client.trusted,
+        list(scopes.map(|scope| scope.to_string()).collect()),
+    );
+    if client.secret.is_some() {
+        text.push_str("# secret_sha256: ********\n");
     }
     text
 }

@@ -13,11 +13,13 @@ const MIN_SECRET_BYTES: usize = 32;
 /// A secret of fewer different bytes was typed, not generated.
 const MIN_DIFFERENT_BYTES: usize = 8;
 
-/// Which of the two secrets.
+/// Which secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Secret {
     Encryption,
     Auth,
+    /// The address of the database, which may hold a password.
+    Database,
 }
 
 impl Secret {
@@ -26,6 +28,7 @@ impl Secret {
         match self {
             Self::Encryption => &["ENCRYPTION_SECRETS"],
             Self::Auth => &["AUTH_SECRET", "BETTER_AUTH_SECRET"],
+            Self::Database => &["DATABASE_URL"],
         }
     }
 
@@ -34,6 +37,7 @@ impl Secret {
         match self {
             Self::Encryption => "encryption_secrets_file",
             Self::Auth => "auth_secret_file",
+            Self::Database => "database_url_file",
         }
     }
 
@@ -43,6 +47,7 @@ impl Secret {
                 "put a new version of at least 32 random bytes first and keep the old ones, as in 2:NEW,1:OLD; `openssl rand -base64 32` makes one"
             }
             Self::Auth => "use at least 32 random bytes; `openssl rand -base64 32` makes them",
+            Self::Database => "write it like postgres://user:password@host:5432/database",
         }
     }
 }
@@ -124,6 +129,15 @@ fn check(secret: Secret, text: &str) -> Result<(), String> {
         Secret::Auth => {
             AuthSecret::parse(text).map_err(|error| error.problem().to_string())?;
             check_strength(text)
+        }
+        Secret::Database => {
+            let rest = text
+                .strip_prefix("postgres://")
+                .or_else(|| text.strip_prefix("postgresql://"));
+            match rest {
+                Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
+                _ => Err("is no address of a PostgreSQL database".to_owned()),
+            }
         }
     }
 }

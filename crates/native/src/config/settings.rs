@@ -8,9 +8,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use epicenter_identity::Admit;
-use epicenter_server::config::PublicOrigin;
+use epicenter_server::config::{PublicOrigin, SignUpPolicy};
 
 use super::{HostConfig, LogFormat, Mode};
+use crate::peer::{Network, ProxyHeader};
 
 /// A configuration while it is being put together.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(super) struct Draft {
     pub(super) log_format: &'static str,
     pub(super) encryption_secrets_file: Option<PathBuf>,
     pub(super) auth_secret_file: Option<PathBuf>,
+    pub(super) database_url_file: Option<PathBuf>,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) proxy_header: &'static str,
+    pub(super) sign_up: &'static str,
 }
 
 impl Draft {
@@ -46,7 +51,21 @@ impl Draft {
             LogFormat::Human => LOG_FORMATS[1],
             LogFormat::Json => LOG_FORMATS[2],
         };
+        let proxies = &host.trusted_proxies;
+        let proxy_header = match proxies.header {
+            ProxyHeader::XForwardedFor => PROXY_HEADERS[0],
+            ProxyHeader::Forwarded => PROXY_HEADERS[1],
+        };
+        let sign_up = match host.accounts.sign_up {
+            SignUpPolicy::Open => SIGN_UP_POLICIES[0],
+            SignUpPolicy::Invite => SIGN_UP_POLICIES[1],
+            SignUpPolicy::Closed => SIGN_UP_POLICIES[2],
+        };
         Self {
+            trusted_proxies: proxies.networks.iter().map(Network::to_string).collect(),
+            proxy_header,
+            sign_up,
+            database_url_file: None,
             host,
             data_dir,
             mode,
@@ -55,6 +74,23 @@ impl Draft {
             log_format,
             encryption_secrets_file: None,
             auth_secret_file: None,
+        }
+    }
+
+    /// The header of the trusted proxies.
+    pub(super) fn proxy_header(&self) -> ProxyHeader {
+        match self.proxy_header {
+            "forwarded" => ProxyHeader::Forwarded,
+            _ => ProxyHeader::XForwardedFor,
+        }
+    }
+
+    /// Who may make an account.
+    pub(super) fn sign_up(&self) -> SignUpPolicy {
+        match self.sign_up {
+            "open" => SignUpPolicy::Open,
+            "invite" => SignUpPolicy::Invite,
+            _ => SignUpPolicy::Closed,
         }
     }
 
@@ -68,6 +104,8 @@ impl Draft {
     }
 }
 
+const PROXY_HEADERS: [&str; 2] = ["x-forwarded-for", "forwarded"];
+const SIGN_UP_POLICIES: [&str; 3] = ["open", "invite", "closed"];
 pub(super) const PERSONAL: &str = "personal";
 pub(super) const SHARED: &str = "shared";
 const LOG_FORMATS: [&str; 3] = ["auto", "human", "json"];
@@ -108,6 +146,7 @@ pub(super) struct Setting {
 const KIB: usize = 1 << 10;
 const GIB: usize = 1 << 30;
 const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 86_400 * SECOND;
 
 /// A setting that only the file has.
@@ -190,6 +229,29 @@ pub(super) static SETTINGS: &[Setting] = &[
         default_text: Some("the hub's own, generated in the data directory on the first start"),
         slot: |draft| Slot::Path(&mut draft.auth_secret_file),
     },
+    Setting {
+        key: "database_url_file",
+        environment: &["DATABASE_URL_FILE"],
+        flag: None,
+        about: "A file that holds `DATABASE_URL`, the PostgreSQL database of accounts, sessions, grants and signing keys.\nRooms stay in the data directory.",
+        default_text: Some("an embedded database in the data directory"),
+        slot: |draft| Slot::Path(&mut draft.database_url_file),
+    },
+    in_file(
+        "trusted_origins",
+        "Origins of pages that may call the hub with a person's session, as browsers write them: `https://app.example`, `chrome-extension://id`.\nThe hub's own origin and those of trusted apps in browsers need not be named.",
+        |draft| Slot::TextList(&mut draft.host.trusted_origins),
+    ),
+    in_file(
+        "trusted_proxies",
+        "Addresses or networks (`10.0.0.0/8`) of reverse proxies.\nOnly what they say about a client's address is believed; limits by address count the proxy itself otherwise.",
+        |draft| Slot::TextList(&mut draft.trusted_proxies),
+    ),
+    in_file(
+        "proxy_header",
+        "The header in which the trusted proxies name the client; the other one is never read.",
+        |draft| Slot::Choice(&PROXY_HEADERS, &mut draft.proxy_header),
+    ),
     in_file(
         "shared.admit.emails",
         "Verified addresses that are admitted to a shared hub.",
@@ -204,6 +266,104 @@ pub(super) static SETTINGS: &[Setting] = &[
         "shared.cross_user_dispatch",
         "Whether one user of a shared hub may call actions on another user's devices.",
         |draft| Slot::Switch(&mut draft.cross_user_dispatch),
+    ),
+    in_file(
+        "sign_in.password",
+        "Whether people sign in with address and password.",
+        |draft| Slot::Switch(&mut draft.host.accounts.password),
+    ),
+    in_file(
+        "sign_in.session_lifetime",
+        "How long a browser stays signed in without being used.",
+        |draft| Slot::Duration(&mut draft.host.accounts.session_ms, 5 * MINUTE..=366 * DAY),
+    ),
+    in_file(
+        "sign_in.recent",
+        "How recent a sign-in must be for what cannot be undone.",
+        |draft| Slot::Duration(&mut draft.host.accounts.recent_sign_in_ms, MINUTE..=DAY),
+    ),
+    in_file(
+        "sign_up.policy",
+        "Who may make an account after the first one: anybody (`open`), who was invited (`invite`), or nobody but the operator (`closed`).",
+        |draft| Slot::Choice(&SIGN_UP_POLICIES, &mut draft.sign_up),
+    ),
+    in_file(
+        "oauth.first_party_apps",
+        "Whether the apps of Epicenter may sign people in here; their pages are then trusted origins.\nTheir addresses on localhost count only while the hub itself runs there.",
+        |draft| Slot::Switch(&mut draft.host.first_party_apps),
+    ),
+    in_file(
+        "oauth.access_token_lifetime",
+        "Life of an access token.",
+        |draft| Slot::Duration(&mut draft.host.oauth.access_token_ms, 10 * SECOND..=DAY),
+    ),
+    in_file("oauth.id_token_lifetime", "Life of an id_token.", |draft| {
+        Slot::Duration(&mut draft.host.oauth.id_token_ms, 10 * SECOND..=DAY)
+    }),
+    in_file(
+        "oauth.code_lifetime",
+        "Life of an authorization code.",
+        |draft| Slot::Duration(&mut draft.host.oauth.code_ms, 5 * SECOND..=10 * MINUTE),
+    ),
+    in_file(
+        "oauth.pasted_code_lifetime",
+        "Life of a code that a person carries to a terminal by hand.",
+        |draft| {
+            Slot::Duration(
+                &mut draft.host.oauth.pasted_code_ms,
+                30 * SECOND..=60 * MINUTE,
+            )
+        },
+    ),
+    in_file(
+        "oauth.refresh_idle_lifetime",
+        "How long an app stays signed in without being used.",
+        |draft| {
+            Slot::Duration(
+                &mut draft.host.oauth.refresh_idle_ms,
+                60 * MINUTE..=366 * DAY,
+            )
+        },
+    ),
+    in_file(
+        "oauth.grant_lifetime",
+        "How long an app stays signed in at most; at least `oauth.refresh_idle_lifetime`.",
+        |draft| Slot::Duration(&mut draft.host.oauth.grant_ms, 60 * MINUTE..=3_660 * DAY),
+    ),
+    in_file(
+        "rate_limits.enabled",
+        "Whether any of these limits holds.\nEach is a number of calls in a minute, which may come at once.",
+        |draft| Slot::Switch(&mut draft.host.rate_limits.enabled),
+    ),
+    in_file(
+        "rate_limits.sign_in",
+        "Attempts to sign in or up, by address.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.sign_in.count, 1..=1_000_000),
+    ),
+    in_file(
+        "rate_limits.sign_in_account",
+        "Wrong passwords for one account from one address; after them the pause doubles each time.",
+        |draft| {
+            Slot::SmallCount(
+                &mut draft.host.rate_limits.sign_in_account.count,
+                1..=1_000_000,
+            )
+        },
+    ),
+    in_file(
+        "rate_limits.token",
+        "Calls of the token endpoint, by address.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.token.count, 1..=1_000_000),
+    ),
+    in_file(
+        "rate_limits.auth",
+        "Calls of pages and of anything else below `/auth`, by address.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.auth.count, 1..=1_000_000),
+    ),
+    in_file(
+        "rate_limits.api",
+        "Calls of the API, by account.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.api.count, 1..=1_000_000),
     ),
     in_file(
         "limits.max_frame_bytes",
