@@ -53,13 +53,14 @@ async fn a_revocation_is_heard_at_once_and_without_it_the_poll_answers() {
         "nothing to hear: the poll answers"
     );
 
+    let act = act();
     let (heard, disabled) = tokio::join!(
         async {
             let started = Instant::now();
             changes.changed().await;
             started.elapsed()
         },
-        writer.set_enabled(&ann, false, &act())
+        writer.set_enabled(&ann, false, &act)
     );
     assert_eq!(disabled, Ok(true));
     assert!(heard < Duration::from_millis(490), "heard after {heard:?}");

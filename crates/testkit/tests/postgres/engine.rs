@@ -201,11 +201,11 @@ async fn a_restarted_server_is_found_again_and_has_everything() {
     assert_eq!(read(&engine, "k").await, Ok(vec![Row(vec![text("w")])]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_jobs_than_connections_wait_for_each_other() {
     let cluster = PostgresCluster::shared();
     let engine = open(&cluster).await;
-    let jobs: Vec<_> = (0..MAX_CONNECTIONS * 4)
+    let jobs: Vec<_> = (0..MAX_CONNECTIONS + 8)
         .map(|_| {
             let engine = engine.clone();
             tokio::spawn(async move { read(&engine, "schema_version").await })
