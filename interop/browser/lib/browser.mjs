@@ -26,9 +26,9 @@ const EDGES = [320, 1920];
 const DEADLINE_MS = 15_000;
 
 /** One Chromium for a test file, ended with it. Its profile is a new folder that the driver removes. */
-export async function startChromium(after) {
+export async function startChromium(later) {
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
-  after(() => browser.close());
+  later(() => browser.close());
   return browser;
 }
 

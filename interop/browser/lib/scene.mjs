@@ -12,20 +12,29 @@ export const PASSWORD = 'a long and winding phrase 4711';
 const SETUP_LINK_DEADLINE_MS = 10_000;
 const POLL_MS = 20;
 
+/** What is to be ended when a suite is over, the newest first. */
+export function endings(after) {
+  const ends = [];
+  after(async () => {
+    for (const end of ends.reverse()) await end();
+  });
+  return (end) => ends.push(end);
+}
+
 /** An app's server that shows what comes back to it. */
-async function startApp(after) {
+async function startApp(later) {
   const server = createServer((request, response) => {
     response.setHeader('content-type', 'text/html');
     response.end('<!doctype html><title>app</title><p>back in the app</p>');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  after(() => server.close());
+  later(() => server.close());
   return `http://127.0.0.1:${server.address().port}/cb`;
 }
 
 /** An empty hub on its own address with an app that the operator trusts and one that he does not. */
-export async function openScene(after, { signUp = 'open' } = {}) {
-  const callback = await startApp(after);
+export async function openScene(later, { signUp = 'open' } = {}) {
+  const callback = await startApp(later);
   const client = (id, name, trusted) => `
 [[oauth.clients]]
 id = "${id}"
@@ -39,7 +48,7 @@ trusted = ${trusted}
 policy = "${signUp}"
 ${client('fuji', 'Fuji', true)}${client('notes', 'Meadow Notes', false)}`;
   const hub = await Hub.start({ publicOrigin: null, config });
-  after(() => hub.dispose());
+  later(() => hub.dispose());
   return { hub, callback };
 }
 

@@ -2,16 +2,18 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { inspect, newPerson, startChromium } from '../lib/browser.mjs';
-import { EMAIL, PASSWORD, authorizeUrl, button, cliCallback, fillSignIn, heading, openScene } from '../lib/scene.mjs';
+import { EMAIL, PASSWORD, authorizeUrl, button, cliCallback, endings, fillSignIn, heading, openScene } from '../lib/scene.mjs';
 
 describe('hands', () => {
   let hub;
   let browser;
 
+  const later = endings(after);
+
   before(async () => {
-    ({ hub } = await openScene(after, { signUp: 'invite' }));
+    ({ hub } = await openScene(later, { signUp: 'invite' }));
     await hub.admin(['user', 'add', '--email', EMAIL, '--password-stdin', '--admin'], `${PASSWORD}\n`);
-    browser = await startChromium(after);
+    browser = await startChromium(later);
   });
 
   const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);

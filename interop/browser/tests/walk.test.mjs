@@ -8,6 +8,7 @@ import {
   authorizeUrl,
   button,
   cliCallback,
+  endings,
   exchange,
   fillSignIn,
   heading,
@@ -22,9 +23,11 @@ for (const javaScriptEnabled of [true, false]) {
     let callback;
     let page;
 
+    const later = endings(after);
+
     before(async () => {
-      ({ hub, callback } = await openScene(after));
-      const browser = await startChromium(after);
+      ({ hub, callback } = await openScene(later));
+      const browser = await startChromium(later);
       page = await newPerson(browser, { origin: hub.origin, javaScriptEnabled });
     });
 
