@@ -3,8 +3,8 @@
 use std::io::{BufRead as _, Read as _};
 
 use epicenter_native::admin::{AdminError, Administrator, NewUser, SETUP_LINK_LIFE_MS};
-use epicenter_native::config::{Flags, HostConfig};
 use epicenter_native::config::PublicOrigin;
+use epicenter_native::config::{Flags, HostConfig};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -142,7 +142,10 @@ fn print_link(url: &str, lifetime_s: u64, json: bool) -> Result<(), Failure> {
     if !json {
         return print(&format!("{url}\n"));
     }
-    print(&format!("{}\n", json!({"url": url, "expiresIn": lifetime_s})))
+    print(&format!(
+        "{}\n",
+        json!({"url": url, "expiresIn": lifetime_s})
+    ))
 }
 
 /// Opens the hub's data beside it, whether it runs or not.

@@ -167,7 +167,9 @@ pub(crate) enum KeysCommand {
     /// Make a new key that signs tokens; prints its id
     ///
     /// It takes over within minutes. Tokens that the old key signed stay good until they end.
-    #[command(after_help = "Example:\n  epicenter keys rotate-signing --data-dir /var/lib/epicenter")]
+    #[command(
+        after_help = "Example:\n  epicenter keys rotate-signing --data-dir /var/lib/epicenter"
+    )]
     RotateSigning(RotateArguments),
 }
 
@@ -182,7 +184,9 @@ pub(crate) enum UserCommand {
     )]
     Add(UserAddArguments),
     /// Print every account: id, address, role and state
-    #[command(after_help = "Examples:\n  epicenter admin user list\n  epicenter admin user list --json")]
+    #[command(
+        after_help = "Examples:\n  epicenter admin user list\n  epicenter admin user list --json"
+    )]
     List(UserListArguments),
     /// Print a link under which somebody can make an account
     ///

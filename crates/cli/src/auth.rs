@@ -31,7 +31,10 @@ pub(crate) fn login(arguments: &LoginArguments) -> Result<(), Failure> {
             "Open this address in a browser, sign in, and paste the code that you are shown:\n\n  {}\n\nCode: ",
             login.url()
         ));
-        if !arguments.no_browser && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        if !arguments.no_browser
+            && std::io::stdin().is_terminal()
+            && std::io::stderr().is_terminal()
+        {
             open_browser(login.url());
         }
         let code = read_code()?;
@@ -84,7 +87,9 @@ pub(crate) fn status(arguments: &AuthArguments) -> Result<(), Failure> {
                 chain(&why)
             ));
             if !arguments.json {
-                return print(&format!("Signed in as user {user_id} at {hub}, not verified\n"));
+                return print(&format!(
+                    "Signed in as user {user_id} at {hub}, not verified\n"
+                ));
             }
             print_json(&describe(
                 "unverified",
@@ -131,7 +136,11 @@ pub(crate) fn logout(arguments: &AuthArguments) -> Result<(), Failure> {
                 "warning: {}\nhint: end the sign-in on the account's page of the hub as well, if somebody else may have a copy\n",
                 chain(why)
             ));
-            (true, false, format!("Signed out of {hub} on this machine; the hub was not told\n"))
+            (
+                true,
+                false,
+                format!("Signed out of {hub} on this machine; the hub was not told\n"),
+            )
         }
         _ => (false, false, format!("Nobody was signed in to {hub}\n")),
     };
@@ -148,7 +157,10 @@ pub(crate) fn logout(arguments: &AuthArguments) -> Result<(), Failure> {
 fn machine_auth(arguments: &AuthArguments) -> Result<MachineAuth, Failure> {
     let hub = HubUrl::parse(&arguments.url).map_err(|error| {
         Failure::configuration(
-            format!("`{}` cannot be asked: {error}", arguments.url.escape_debug()),
+            format!(
+                "`{}` cannot be asked: {error}",
+                arguments.url.escape_debug()
+            ),
             "write --url or EPICENTER_API_URL like https://hub.example or http://127.0.0.1:8787",
         )
     })?;

@@ -100,9 +100,7 @@ fn keep(
         remove(path)?;
     }
     if matches!(waited, Ok(Waited::Expired)) {
-        tracing::warn!(
-            "nobody used the setup link; `epicenter admin setup-link` prints a new one"
-        );
+        tracing::warn!("nobody used the setup link; `epicenter admin setup-link` prints a new one");
     }
     waited.map(|_| ())
 }

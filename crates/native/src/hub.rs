@@ -31,7 +31,7 @@ use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
 use crate::random::OsRandom;
 use crate::rooms::RoomRegistry;
-use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner};
+use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner, Sweeper};
 
 /// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
 const FLUSH_SHARE: u32 = 4;
@@ -46,6 +46,8 @@ pub struct Hub {
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
     log: Arc<SqliteLog>,
+    /// Ends with the hub.
+    _sweeper: Sweeper,
     /// Holds the lock on the data directory for as long as the hub lives.
     _data_dir: DataDir,
 }
@@ -124,6 +126,7 @@ impl Hub {
         );
         let feed_store = store.clone();
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
+        let sweeper = Sweeper::start(store.clone(), clock.clone());
         let store = Arc::new(store);
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
@@ -193,6 +196,7 @@ impl Hub {
             feed,
             rooms,
             log: stores.log,
+            _sweeper: sweeper,
             _data_dir: stores.data_dir,
         })
     }

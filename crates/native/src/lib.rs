@@ -14,6 +14,7 @@ mod feed;
 mod hub;
 pub mod identity_store;
 pub mod keys;
+pub mod lease;
 mod lingering_body;
 mod listener;
 pub mod log;

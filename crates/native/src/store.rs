@@ -4,8 +4,10 @@
 //! and the ports that need both the store and a secret or a thread.
 
 mod passwords;
+pub mod postgres;
 mod signer;
 mod sqlite;
+mod sweeper;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use epicenter_store::SqlStore;
 
 pub use crate::sqlite::DatabaseError;
 pub use passwords::PasswordQueue;
+pub(crate) use sweeper::Sweeper;
+
 pub use signer::{StoreSigner, ensure_signing_key, rotate_signing_key};
 
 /// Says when it is worth reading the store again.

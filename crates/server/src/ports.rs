@@ -253,9 +253,27 @@ pub struct RoomPage {
     pub next: Option<RoomId>,
 }
 
+/// Which of the processes that share an identity store serves rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomsDuty {
+    /// This one.
+    Here,
+    /// The one at this URL: callers hear 421 `WrongHub`.
+    Elsewhere {
+        /// Its public or internal origin, as it was configured there.
+        url: String,
+    },
+    /// None for now; one will take over within seconds.
+    Nobody,
+}
+
 /// The rooms of this process.
 #[async_trait]
 pub trait Rooms: Send + Sync {
+    /// Who serves rooms; asked before anything else of a room is.
+    fn duty(&self) -> RoomsDuty {
+        RoomsDuty::Here
+    }
     /// Answers `Answer::Unavailable` or `GoingAway` itself when it must. Dropping the future hangs up.
     async fn call(&self, room: RoomName, access: Access, request: Request) -> Answer;
     /// Live rooms of an owner with ids after `after`.

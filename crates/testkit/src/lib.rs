@@ -7,12 +7,15 @@
 mod delaying_log;
 mod http;
 mod hub;
+mod postgres;
 pub mod refresh_model;
 mod socket;
+pub mod store_suite;
 mod updates;
 
 pub use delaying_log::DelayingLog;
 pub use http::{HttpAnswer, HttpRequest};
+pub use postgres::PostgresCluster;
 pub use hub::{PASSWORD, TestHub, TestUser};
 pub use socket::{Received, TestSocket};
 pub use updates::Typist;

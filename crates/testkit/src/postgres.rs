@@ -201,7 +201,10 @@ impl PostgresCluster {
             if log.contains("database system is ready to accept connections") {
                 return true;
             }
-            if log.contains("FATAL") {
+            // Clients that come too early are told so, in the same words.
+            let is_fatal =
+                |line: &str| line.contains("FATAL") && !line.contains("the database system is");
+            if log.lines().any(is_fatal) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));

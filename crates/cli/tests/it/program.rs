@@ -76,6 +76,33 @@ impl Place {
         within_patience(move || child.wait_with_output().expect("the program ends")).into()
     }
 
+    /// Starts the program and reads its stderr up to a prompt that ends with this.
+    pub(crate) fn converse(&self, arguments: &[&str], prompt: &'static str) -> Conversation {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stderr = child.stderr.take().expect("stderr is a pipe");
+        let said = within_patience(move || {
+            let mut said = Vec::new();
+            let mut byte = [0];
+            while !said.ends_with(prompt.as_bytes()) {
+                if stderr.read(&mut byte).expect("stderr is readable") == 0 {
+                    break;
+                }
+                said.push(byte[0]);
+            }
+            // What follows is read to the end: a full pipe would stop the program.
+            (String::from_utf8(said).expect("stderr is UTF-8"), stderr)
+        });
+        Conversation {
+            child,
+            said: said.0,
+            stderr: said.1,
+        }
+    }
+
     /// Starts a hub on a free port in `./data` and waits for its line.
     pub(crate) fn serve(&self) -> Serving {
         self.serve_with(&["--data-dir", "data"])
@@ -152,6 +179,33 @@ impl Answer {
     }
 }
 
+/// A program that waits for an answer.
+pub(crate) struct Conversation {
+    child: Child,
+    pub(crate) said: String,
+    stderr: std::process::ChildStderr,
+}
+
+impl Conversation {
+    /// Gives the answer and waits for the end.
+    pub(crate) fn answer(mut self, text: &str) -> Answer {
+        let mut stdin = self.child.stdin.take().expect("stdin is a pipe");
+        // The program may have ended; what it says then is looked at by the test.
+        let _ = stdin.write_all(text.as_bytes());
+        drop(stdin);
+        within_patience(move || {
+            let mut rest = String::new();
+            self.stderr
+                .read_to_string(&mut rest)
+                .expect("stderr is UTF-8");
+            let output = self.child.wait_with_output().expect("the program ends");
+            let mut answer = Answer::from(output);
+            answer.stderr = self.said + &rest;
+            answer
+        })
+    }
+}
+
 /// A running hub; killed when the test ends before it does.
 pub(crate) struct Serving {
     child: Option<Child>,
@@ -193,21 +247,30 @@ impl Serving {
 
     /// The status line, headers and body of a GET.
     pub(crate) fn get(&self, path: &str, headers: &str) -> String {
+        self.send("GET", path, headers, "")
+    }
+
+    /// The status line, headers and body of the answer to any request.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("the hub accepts");
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("a socket option");
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", body.len())
+        };
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{length}{headers}\r\n{body}",
             self.address
         )
         .expect("the request is sent");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("the answer is text");
-        answer
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("the answer arrives");
+        // A room's bytes are no text, and no test looks at them.
+        String::from_utf8_lossy(&answer).into_owned()
     }
 }
 

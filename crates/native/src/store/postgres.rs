@@ -14,14 +14,17 @@ mod url;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use epicenter_store::sql::{Engine, Job, SqlError};
+use epicenter_store::SqlStore;
+use epicenter_store::sql::{Engine, Job, SqlError, Transaction, Value};
 
 pub use changes::Changes;
 pub use url::UrlError;
 
+use super::OpenStore;
 use connection::Connector;
 use pool::Pool;
 use transaction::{Failure, Mode, attempt};
@@ -140,6 +143,16 @@ impl PostgresEngine {
         Changes::start(self.0.connector().clone())
     }
 
+    /// The server's time in milliseconds since the Unix epoch: the one clock that all processes share.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn now_ms(&self) -> Result<u64, SqlError> {
+        let now = Arc::new(AtomicI64::new(0));
+        self.read(Box::new(ReadClock(Arc::clone(&now)))).await?;
+        u64::try_from(now.load(Ordering::Relaxed)).map_err(|_| SqlError::Damaged("the time"))
+    }
+
     async fn run(&self, mut job: Box<dyn Job>, mode: Mode) -> Result<(), SqlError> {
         let mut pause = FIRST_PAUSE;
         let mut last = SqlError::Unavailable;
@@ -174,6 +187,38 @@ impl PostgresEngine {
         }
         tracing::warn!("a transaction was given up: others were in its way each time");
         Err(last)
+    }
+}
+
+/// Opens the store at this URL and brings its schema up to date; other processes may have it open.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open(url: &str) -> Result<OpenStore, OpenError> {
+    let engine = PostgresEngine::open(url, Upgrade::Run).await?;
+    let changes = Arc::new(engine.changes());
+    Ok(OpenStore {
+        store: SqlStore::new(Arc::new(engine)),
+        changes,
+    })
+}
+
+struct ReadClock(Arc<AtomicI64>);
+
+#[async_trait]
+impl Job for ReadClock {
+    async fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), SqlError> {
+        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+        match transaction.query(now, &[]).await?.pop().map(|row| row.0) {
+            Some(values) => match values[..] {
+                [Value::Integer(now)] => {
+                    self.0.store(now, Ordering::Relaxed);
+                    Ok(())
+                }
+                _ => Err(SqlError::Damaged("the time")),
+            },
+            None => Err(SqlError::Damaged("the time")),
+        }
     }
 }
 

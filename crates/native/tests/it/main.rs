@@ -8,8 +8,10 @@ mod durable;
 mod identity_store;
 mod keys;
 mod log;
+mod revocation;
 mod schema;
 mod sockets;
+mod sweep;
 
 /// Runs a call to its end.
 fn wait<T>(call: impl Future<Output = T>) -> T {

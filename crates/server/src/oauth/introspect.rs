@@ -33,7 +33,7 @@ async fn describe(hub: &HubState, request: Request) -> Result<Option<Value>, Fai
     let now_ms = request.asked.at_ms;
     let found = PresentedToken::find(hub, text, Expiry::Counts, now_ms).await?;
     Ok(match found {
-        Some(PresentedToken::Access { grant, .. }) => {
+        Some(PresentedToken::Access(grant)) => {
             let grant = hub.ports.grants.find_grant(&grant).await?;
             match grant {
                 Some(grant) if stands(hub, &grant).await? => describe_access(text),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use epicenter_identity::{ClientId, GrantId};
+use epicenter_identity::GrantId;
 use serde_json::Value;
 
 use super::store::RefreshToken;
-use crate::auth::token::{AcceptedTypes, Claims, TokenVerifier, VerifierOptions};
+use crate::auth::token::{AcceptedTypes, TokenVerifier, VerifierOptions};
 use crate::auth::{AuthError, Expiry};
 use crate::ports::StoreUnavailable;
 use crate::secret::Secret;
@@ -17,11 +17,8 @@ use crate::state::HubState;
 /// A token of this hub.
 #[derive(Debug)]
 pub(super) enum PresentedToken {
-    Access {
-        claims: Box<Claims>,
-        client: ClientId,
-        grant: GrantId,
-    },
+    /// An access token of this grant.
+    Access(GrantId),
     Refresh(Box<RefreshToken>),
 }
 
@@ -49,16 +46,8 @@ impl PresentedToken {
             Err(AuthError::Unavailable) => return Err(StoreUnavailable),
             Err(_) => return Ok(None),
         };
-        let client = claims.client.as_deref().map(ClientId::parse);
         let grant = claims.grant.as_deref().map(GrantId::parse);
-        Ok(match (client, grant) {
-            (Some(Ok(client)), Some(Ok(grant))) => Some(Self::Access {
-                claims: Box::new(claims),
-                client,
-                grant,
-            }),
-            _ => None,
-        })
+        Ok(grant.and_then(Result::ok).map(Self::Access))
     }
 }
 

@@ -24,7 +24,7 @@ async fn end_grant(hub: &HubState, request: Request) -> Result<(), Failure> {
     let at_ms = request.asked.at_ms;
     let found = PresentedToken::find(hub, token, Expiry::Ignored, at_ms).await?;
     let grant = match found {
-        Some(PresentedToken::Access { grant, .. }) => hub.ports.grants.find_grant(&grant).await?,
+        Some(PresentedToken::Access(grant)) => hub.ports.grants.find_grant(&grant).await?,
         Some(PresentedToken::Refresh(token)) => Some(token.grant),
         None => None,
     };

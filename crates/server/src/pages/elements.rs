@@ -64,7 +64,7 @@ impl TextField<'_> {
                 @if is_password {
                     div.reveal {
                         (input)
-                        button type="button" data-reveal=(id) aria-label="Show password" aria-pressed="false" hidden { "Show" }
+                        button type="button" data-reveal=(id) aria-label="Show password" hidden { "Show" }
                     }
                 } @else {
                     (input)

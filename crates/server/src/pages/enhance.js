@@ -18,7 +18,7 @@
       const show = field.type === 'password';
       field.type = show ? 'text' : 'password';
       button.textContent = show ? 'Hide' : 'Show';
-      button.setAttribute('aria-pressed', String(show));
+      button.setAttribute('aria-label', show ? 'Hide password' : 'Show password');
     });
     // What is stored or remembered by the browser is a password, not a text.
     field.form.addEventListener('submit', () => {

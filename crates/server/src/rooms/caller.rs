@@ -8,6 +8,7 @@ use http::Uri;
 
 use crate::auth::PresentedBearer;
 use crate::error::Refusal;
+use crate::ports::RoomsDuty;
 use crate::state::{HubState, SharedHub};
 
 /// An authenticated caller of a path whose owner is the caller's own.
@@ -18,7 +19,7 @@ pub(crate) struct RoomsCaller {
 }
 
 impl RoomsCaller {
-    /// Token, admission and owner, in this order.
+    /// Token, admission, owner and whether rooms are here, in this order.
     pub(super) async fn admit(
         hub: &HubState,
         presented: &PresentedBearer,
@@ -29,6 +30,7 @@ impl RoomsCaller {
         if !route.is_owned_by(caller.access.owner()) {
             return Err(Refusal::from(ErrorName::OwnerMismatch));
         }
+        check_duty(hub.ports.rooms.duty())?;
         Ok(Self {
             access: caller.access,
             uri: uri.clone(),
@@ -62,6 +64,14 @@ impl RoomsCaller {
 
     pub(super) fn query(&self) -> Option<&str> {
         self.uri.query()
+    }
+}
+
+fn check_duty(duty: RoomsDuty) -> Result<(), Refusal> {
+    match duty {
+        RoomsDuty::Here => Ok(()),
+        RoomsDuty::Elsewhere { url } => Err(Refusal::from(ApiError::wrong_hub(&url))),
+        RoomsDuty::Nobody => Err(Refusal::from(ErrorName::StorageUnavailable)),
     }
 }
 

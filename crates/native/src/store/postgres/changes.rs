@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::super::ChangeSignal;
 use super::connection::{ConnectError, Connector};
 
 /// Ends a transaction that wrote revocations.
@@ -51,16 +53,18 @@ impl Changes {
         Self { heard, deaf, task }
     }
 
-    /// Returns when the feed is to be read: something was heard, or half a second has passed. A word that arrives while
-    /// nobody waits is kept.
-    pub async fn changed(&self) {
-        // Time up is an answer too.
-        let _ = timeout(POLL, self.heard.notified()).await;
-    }
-
     /// Whether the database does not tell at the moment, so that changes are found by polling alone.
     pub fn is_deaf(&self) -> bool {
         self.deaf.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl ChangeSignal for Changes {
+    /// Something was heard, or half a second has passed. A word that arrives while nobody waits is kept.
+    async fn changed(&self) {
+        // Time up is an answer too.
+        let _ = timeout(POLL, self.heard.notified()).await;
     }
 }
 

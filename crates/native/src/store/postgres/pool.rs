@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::MAX_CONNECTIONS;
 use super::connection::{ConnectError, Connection, Connector};
 
-/// How long somebody waits for a free connection.
-const FREE_WITHIN: Duration = Duration::from_secs(5);
+/// How long somebody waits for a free connection: as long as a statement of those before may take.
+const FREE_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Pool {
     connector: Connector,
