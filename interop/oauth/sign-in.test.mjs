@@ -251,19 +251,27 @@ describe('answers do not tell who has an account', () => {
   });
 
   test('by time', async (t) => {
-    const times = { known: [], unknown: [] };
-    for (let round = 0; round < 30; round += 1) {
-      for (const [who, email] of [['known', ADA], ['unknown', `nobody-${round}@example.com`]]) {
-        const begin = performance.now();
-        await attempt(email);
-        times[who].push(performance.now() - begin);
-      }
-    }
+    const timed = async (email) => {
+      const begin = performance.now();
+      await attempt(email);
+      return performance.now() - begin;
+    };
     const median = (values) => values.sort((left, right) => left - right)[values.length >> 1];
-    const [known, unknown] = [median(times.known), median(times.unknown)];
-    t.diagnostic(`medians: known ${known.toFixed(1)} ms, unknown ${unknown.toFixed(1)} ms`);
-    // Without a hash to check, an unknown address answers some twenty times faster.
-    assert.ok(Math.max(known, unknown) / Math.min(known, unknown) < 1.6, `${known} ms beside ${unknown} ms`);
+    const ratio = async () => {
+      const times = { known: [], unknown: [] };
+      for (let round = 0; round < 30; round += 1) {
+        const pair = [['known', ADA], ['unknown', `nobody-${round}@example.com`]];
+        // Whoever comes second may find the caches warm.
+        for (const [who, email] of round % 2 ? pair : pair.reverse()) times[who].push(await timed(email));
+      }
+      const [known, unknown] = [median(times.known), median(times.unknown)];
+      t.diagnostic(`medians: known ${known.toFixed(1)} ms, unknown ${unknown.toFixed(1)} ms`);
+      return Math.max(known, unknown) / Math.min(known, unknown);
+    };
+    // Without a hash to check, an unknown address would answer some twenty times faster, in each of the three series.
+    const ratios = [];
+    while (ratios.length < 3 && !ratios.some((found) => found < 1.5)) ratios.push(await ratio());
+    assert.ok(ratios.some((found) => found < 1.5), `${ratios}`);
   });
 });
 
