@@ -438,7 +438,7 @@ impl HubState {
     /// The cookie of a session that has just begun or got a new secret.
     pub(crate) fn session_cookie(&self, token: &Secret, session: &Session) -> HeaderValue {
         let life_ms = session.expires_at_ms.saturating_sub(self.now_ms());
-        let max_age_s = (!session.ends_with_browser).then_some(life_ms / 1_000);
+        let max_age_s = (!session.ends_with_browser).then_some(life_ms.div_ceil(1_000));
         cookie::set(&self.config.origin, token, max_age_s)
     }
 

@@ -133,8 +133,6 @@ pub(crate) struct TestHub {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) passwords: Arc<FakePasswords>,
     pub(crate) signer: Arc<Signer>,
-    /// What [`FakeSigner`] hands out; the same key as `signer` unless a test changes it.
-    pub(crate) signing: Arc<FakeSigner>,
     feed: TestFeed,
 }
 
@@ -195,7 +193,7 @@ impl TestHub {
             random: Arc::new(Counter::default()),
             verify: verify.clone(),
             signing_keys: keys.clone(),
-            signer: signing.clone(),
+            signer: signing,
             passwords: passwords.clone(),
             accounts: store.clone(),
             sessions: store.clone(),
@@ -223,7 +221,6 @@ impl TestHub {
             store,
             passwords,
             signer,
-            signing,
             feed,
         }
     }
