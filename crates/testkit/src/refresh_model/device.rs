@@ -121,9 +121,7 @@ impl Device {
             if let Some(what) = self.ask(world, now_ms, counter, tally).await {
                 return Some(what);
             }
-            if self.asked_at_ms.is_none() {
-                return None;
-            }
+            self.asked_at_ms?;
         }
         Some("no answer in a hundred requests")
     }
