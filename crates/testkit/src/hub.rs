@@ -18,7 +18,15 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestHub {
     hub: Hub,
     directory: TempDir,
+    secrets: Secrets,
+}
+
+/// What the hub was given that is not in its data directory.
+#[derive(Clone)]
+struct Secrets {
     database_url: Option<SecretText>,
+    auth: Option<SecretText>,
+    encryption: Option<SecretText>,
 }
 
 impl std::fmt::Debug for TestHub {
@@ -79,14 +87,18 @@ impl TestHub {
     ) -> Self {
         let mut config = HostConfig::for_tests(directory.path().join("data"));
         adjust(&mut config);
-        let database_url = config.database_url.clone();
+        let secrets = Secrets {
+            database_url: config.database_url.clone(),
+            auth: config.auth_secret.clone(),
+            encryption: config.encryption_secrets.clone(),
+        };
         let hub = Hub::start_with_log(config, wrap)
             .await
             .expect("the hub starts");
         Self {
             hub,
             directory,
-            database_url,
+            secrets,
         }
     }
 
@@ -157,7 +169,10 @@ impl TestHub {
     }
 
     fn administrator(&self, path: &std::path::Path) -> Administrator {
-        Administrator::open_with(path, None, self.database_url.as_ref()).expect("the hub's data")
+        let Secrets {
+            database_url, auth, ..
+        } = &self.secrets;
+        Administrator::open_with(path, auth.clone(), database_url.as_ref()).expect("the hub's data")
     }
 
     /// Opens a socket of a user and leaves it to the caller to read the greeting.
@@ -176,10 +191,14 @@ impl TestHub {
         let Self {
             hub,
             directory,
-            database_url,
+            secrets,
         } = self;
         hub.shutdown().await;
-        let adjust = |config: &mut HostConfig| config.database_url = database_url;
+        let adjust = |config: &mut HostConfig| {
+            config.database_url = secrets.database_url;
+            config.auth_secret = secrets.auth;
+            config.encryption_secrets = secrets.encryption;
+        };
         Self::start_in(directory, adjust, |log| log).await
     }
 }
