@@ -153,6 +153,7 @@ pub(crate) fn open(config: HostConfig) -> Result<Administrator, Failure> {
     Ok(Administrator::open_with(
         &config.data_dir,
         config.auth_secret,
+        config.database_url.as_ref(),
     )?)
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use epicenter_native::Hub;
 use epicenter_native::config::{Flags, HostConfig, render};
 use epicenter_native::data_dir::DataDirError;
-use epicenter_native::identity_store::ModeError;
+use epicenter_native::identity_store::{
+    ModeError, OTHER_AUTH_SECRET_HINT, OriginError, StoreError,
+};
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -87,13 +89,24 @@ fn start_failure(error: &anyhow::Error) -> Failure {
             }
             DataDirError::SecretLost { .. }
             | DataDirError::SecretChanged { .. }
+            | DataDirError::SecretNotShared { .. }
             | DataDirError::MalformedSecret { .. } => {
                 "docs/configuration.md says where secrets come from; nothing stored was changed"
             }
             _ => "the folder must belong to the user that runs the hub; --data-dir names another",
         }
     } else if error.is::<ModeError>() {
-        "set the mode that the data directory has, or name another one with --data-dir"
+        "set the mode that the hub was first served in, or use other data with --data-dir or DATABASE_URL"
+    } else if let Some(error) = error.downcast_ref::<StoreError>() {
+        match error {
+            StoreError::Postgres(error) => error.hint(),
+            StoreError::OtherAuthSecret => OTHER_AUTH_SECRET_HINT,
+            _ => {
+                "the log above says more with --log debug; check the disk and the owner of the folder"
+            }
+        }
+    } else if error.is::<OriginError>() {
+        "give all hubs that share DATABASE_URL the same public_origin; to move them to another one, stop all of them first"
     } else if error.chain().any(|cause| cause.is::<std::io::Error>()) {
         "another program may use the address: choose one with --listen, where port 0 takes a free one"
     } else {

@@ -8,6 +8,7 @@ mod error;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use epicenter_encryption::AuthSecret;
 use epicenter_identity::{ClientId, Scopes, UserId};
@@ -27,7 +28,7 @@ use crate::clock::HostClock;
 use crate::config::SecretText;
 use crate::data_dir::DataDir;
 use crate::identity_store::{self, StoreError};
-use crate::keys::{self, AccessTokenClaims, TokenSigner};
+use crate::keys::{self, AccessTokenClaims, SigningKey, TokenSigner};
 use crate::password;
 use crate::random::{self, OsRandom};
 use crate::store::{self, OpenStore, StoreLocation};
@@ -73,6 +74,8 @@ impl fmt::Debug for NewUser {
 pub struct Administrator {
     /// Dropped before the runtime that may drive its connections.
     store: SqlStore,
+    /// Whether processes with other data directories may use the store.
+    is_shared: bool,
     data_dir: DataDir,
     auth_secret: Option<SecretText>,
     clock: HostClock,
@@ -85,25 +88,33 @@ impl Administrator {
     /// # Errors
     /// When there is no such directory, or its store cannot be opened.
     pub fn open(path: &Path) -> Result<Self, AdminError> {
-        Self::open_with(path, None)
+        Self::open_with(path, None, None)
     }
 
-    /// Opens the data directory of a hub that is given `AUTH_SECRET`.
+    /// Opens what a hub has that is given `AUTH_SECRET` or `DATABASE_URL`. With a database the data directory need not
+    /// exist; the secret may still be in it.
     ///
     /// # Errors
-    /// When there is no such directory, or its store cannot be opened.
-    pub fn open_with(path: &Path, auth_secret: Option<SecretText>) -> Result<Self, AdminError> {
-        let data_dir = DataDir::open(path)?;
+    /// When there is no such directory, or the store cannot be opened.
+    pub fn open_with(
+        path: &Path,
+        auth_secret: Option<SecretText>,
+        database_url: Option<&SecretText>,
+    ) -> Result<Self, AdminError> {
+        let data_dir = match database_url {
+            Some(_) => DataDir::open_if_present(path)?,
+            None => DataDir::open(path)?,
+        };
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(AdminError::Start)?;
-        let location = StoreLocation::Sqlite(data_dir.identity_database());
-        let OpenStore { store, .. } = runtime
-            .block_on(store::open(&location))
-            .map_err(StoreError::from)?;
+        let location = StoreLocation::of(database_url, &data_dir);
+        let opened = runtime.block_on(store::open(&location))?;
+        let OpenStore { store, shared, .. } = opened;
         Ok(Self {
             store,
+            is_shared: shared.is_some(),
             data_dir,
             auth_secret,
             clock: HostClock::start(),
@@ -284,8 +295,7 @@ impl Administrator {
         }
         let act = self.act();
         let secret = self.load_auth_secret()?;
-        let key = store::ensure_signing_key(&self.store, &secret, act.at_ms);
-        let key = self.runtime.block_on(key)?;
+        let key = self.signing_key(&secret, act.at_ms)?;
         let grant = new_grant(user.id, lifetime_s, origin, act.at_ms)?;
         let claims = AccessTokenClaims {
             user: grant.user.clone(),
@@ -326,12 +336,26 @@ impl Administrator {
             .ok_or_else(|| AdminError::NoSuchUser(email.to_owned()))
     }
 
+    fn signing_key(&self, secret: &AuthSecret, now_ms: u64) -> Result<Arc<SigningKey>, AdminError> {
+        let key = async {
+            if self.is_shared {
+                store::share_signing_key(&self.store, secret, now_ms).await
+            } else {
+                store::ensure_signing_key(&self.store, secret, now_ms).await
+            }
+        };
+        Ok(self.runtime.block_on(key)?)
+    }
+
     fn act(&self) -> Act {
         operator(self.clock.now_ms())
     }
 
     fn load_auth_secret(&self) -> Result<AuthSecret, AdminError> {
         let given = self.auth_secret.as_ref().map(SecretText::expose);
+        if self.is_shared {
+            return Ok(self.data_dir.find_shared_auth_secret(given)?);
+        }
         let loaded = self.data_dir.load_auth_secret(given, &self.store);
         Ok(self.runtime.block_on(loaded)?.0)
     }

@@ -29,6 +29,7 @@ pub use epicenter_server::config::PublicOrigin;
 use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
 
+use crate::lease::LeaseTimes;
 use crate::peer::TrustedProxies;
 
 pub use error::ConfigError;
@@ -151,6 +152,10 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// The canonical origin; none means `http://` and the bound address.
     pub public_origin: Option<PublicOrigin>,
+    /// Where the process that serves rooms is reached, when several share a database; none means where it listens.
+    pub rooms_url: Option<PublicOrigin>,
+    /// How the lease on rooms is kept; not a setting.
+    pub lease: LeaseTimes,
     /// Whose word about a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// Origins of pages that may call the hub, besides its own and those of first-party apps.
@@ -190,6 +195,8 @@ impl HostConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             data_dir,
             public_origin: None,
+            rooms_url: None,
+            lease: LeaseTimes::default(),
             trusted_proxies: TrustedProxies::default(),
             trusted_origins: Vec::new(),
             database_url: None,

@@ -69,9 +69,21 @@ pub enum DataDirError {
         /// What has to be done.
         needs: &'static str,
     },
+    /// A secret that other processes have is not given.
+    #[error(
+        "{variable} is not set and {} is missing, but the database that DATABASE_URL names is in use with a secret: every \
+         hub and command that shares it needs the same {variable}",
+        path.display()
+    )]
+    SecretNotShared {
+        /// The variable that could give it.
+        variable: &'static str,
+        /// The file it could be in.
+        path: PathBuf,
+    },
     /// A secret is not the one that the data was made with.
     #[error(
-        "version {version} of ENCRYPTION_SECRETS is not the secret that this data directory was used with: \
+        "version {version} of ENCRYPTION_SECRETS is not the secret that was used with what is stored: \
          give the old one back, and give a new secret a version of its own, as in \"{next}:new,{version}:old\""
     )]
     SecretChanged {
@@ -94,6 +106,17 @@ pub enum DataDirError {
     /// What the directory remembers cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl DataDirError {
+    /// The same error of a hub whose identity store others share: it is not this directory that tells of the secret.
+    #[must_use]
+    pub fn of_shared_store(self) -> Self {
+        match self {
+            Self::SecretLost { variable, path, .. } => Self::SecretNotShared { variable, path },
+            other => other,
+        }
+    }
 }
 
 fn holder(process: Option<u32>) -> String {
@@ -130,6 +153,21 @@ impl DataDir {
     pub fn open_or_create(path: &Path) -> Result<Self, DataDirError> {
         create_private(path)?;
         make_private(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: None,
+        })
+    }
+
+    /// Opens the directory beside whoever serves it, or stands for one that need not exist: for commands on a remote
+    /// database, which may find secrets there and keep nothing in it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be made private.
+    pub fn open_if_present(path: &Path) -> Result<Self, DataDirError> {
+        if path.is_dir() {
+            return Self::open_or_create(path);
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: None,

@@ -1,9 +1,9 @@
 //! A running hub: what `epicenter serve` starts and stops.
 //!
-//! Start-up order: data directory and its lock, secrets, identity store and signing key, room log, listener. Nothing is
-//! served before all of it stands, and a second hub on the same directory is refused before it has changed anything.
-//! Shutdown order: no new connections, sockets closed with 1001, open requests answered, log flushed, all within one
-//! deadline.
+//! Start-up order: data directory and its lock, identity store, secrets and signing key, room log, listener, on PostgreSQL
+//! the lease on rooms. Nothing is served before all of it stands, and a second hub on the same directory is refused before
+//! it has changed anything. Shutdown order: no new connections, sockets closed with 1001, open requests answered, log
+//! flushed, lease given up, all within one deadline.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
-use epicenter_server::ports::{Clock, Ports};
+use epicenter_server::ports::{Clock, Ports, Rooms, RoomsDuty};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,18 +23,23 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::clock::HostClock;
 use crate::config::{HostConfig, Mode};
-use crate::data_dir::{DataDir, GivenSecrets, Secrets};
+use crate::data_dir::{DataDir, DataDirError, GivenSecrets, Secrets};
 use crate::feed::Feed;
 use crate::identity_store::{self, OwnershipMode};
 use crate::keys::RingVerify;
+use crate::lease::{LeaseTimes, LeasedLog, LeasedRooms, RoomsLease};
 use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
-use crate::random::OsRandom;
+use crate::random::{self, OsRandom};
 use crate::rooms::RoomRegistry;
+use crate::store::postgres::PostgresEngine;
 use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner, Sweeper};
 
 /// Of the shutdown deadline, what is kept for flushing the log when sockets take the rest.
 const FLUSH_SHARE: u32 = 4;
+
+/// Characters of the id by which the lease knows this run of the program.
+const HOLDER_CHARACTERS: usize = 24;
 
 /// A hub that serves until it is shut down.
 pub struct Hub {
@@ -46,6 +51,8 @@ pub struct Hub {
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
     log: Arc<SqliteLog>,
+    /// Only on a database that other hubs may share.
+    lease: Option<RoomsLease>,
     /// Ends with the hub.
     _sweeper: Sweeper,
     /// Holds the lock on the data directory for as long as the hub lives.
@@ -113,17 +120,40 @@ impl Hub {
             None => PublicOrigin::parse(&format!("http://{address}"))
                 .context("the bound address makes no origin")?,
         };
-        let OpenStore { store, changes } = stores.identity;
+        let OpenStore {
+            store,
+            changes,
+            shared,
+        } = stores.identity;
+        if let Some(engine) = &shared {
+            identity_store::check_origin(engine, &store, &origin).await?;
+        }
         identity_store::record_origin(&store, &origin)
             .await
             .context("the origin cannot be recorded")?;
+        let lease = match shared {
+            Some(engine) => {
+                let url = rooms_url(config.rooms_url.as_ref(), address, &origin);
+                Some(take_lease(engine, url, config.lease).await?)
+            }
+            None => None,
+        };
 
+        let log = wrap(Arc::clone(&stores.log) as Arc<dyn Log>);
+        let log = match &lease {
+            Some(lease) => Arc::new(LeasedLog::new(log, lease)),
+            None => log,
+        };
         let rooms = RoomRegistry::new(
-            wrap(Arc::clone(&stores.log) as Arc<dyn Log>),
+            log,
             clock.clone(),
             config.rooms.clone(),
             config.limits.clone(),
         );
+        let served_rooms: Arc<dyn Rooms> = match &lease {
+            Some(lease) => Arc::new(LeasedRooms::new(Arc::new(rooms.clone()), lease)),
+            None => Arc::new(rooms.clone()),
+        };
         let feed_store = store.clone();
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
         let sweeper = Sweeper::start(store.clone(), clock.clone());
@@ -157,7 +187,7 @@ impl Hub {
                 grants: store.clone(),
                 users: store.clone(),
                 devices: store.clone(),
-                rooms: Arc::new(rooms.clone()),
+                rooms: served_rooms,
                 health: store,
             },
         );
@@ -184,6 +214,9 @@ impl Hub {
             trusted_proxies: config.trusted_proxies,
         };
         let (stopping, stops) = watch::channel(false);
+        if let Some(lease) = &lease {
+            tokio::spawn(suspend_without_lease(rooms.clone(), lease.duty()));
+        }
         let feed = tokio::spawn(feed.follow(stops.clone()));
         let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
         tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
@@ -196,6 +229,7 @@ impl Hub {
             feed,
             rooms,
             log: stores.log,
+            lease,
             _sweeper: sweeper,
             _data_dir: stores.data_dir,
         })
@@ -236,22 +270,22 @@ impl Hub {
                 "the room log could not be flushed in time; what was acknowledged is safe"
             );
         }
+        if let Some(lease) = self.lease.take()
+            && timeout_at(deadline, lease.release()).await.is_err()
+        {
+            tracing::warn!(
+                "the lease on rooms could not be given up in time; it runs out by itself"
+            );
+        }
     }
 }
 
 impl Stores {
     async fn open(config: &HostConfig, clock: &HostClock) -> anyhow::Result<Self> {
         let data_dir = DataDir::lock(&config.data_dir)?;
-        if config.database_url.is_some() {
-            // Silently keeping accounts elsewhere than the operator asked for would be worse than not starting.
-            anyhow::bail!(
-                "DATABASE_URL is set, but this program has no PostgreSQL engine; unset it"
-            );
-        }
-        let location = StoreLocation::Sqlite(data_dir.identity_database());
-        let identity = store::open(&location)
-            .await
-            .map_err(identity_store::StoreError::from)?;
+        let location = StoreLocation::of(config.database_url.as_ref(), &data_dir);
+        let identity = store::open(&location).await?;
+        let is_shared = identity.shared.is_some();
         let mode = match config.mode {
             Mode::Personal => OwnershipMode::Personal,
             Mode::Shared { .. } => OwnershipMode::Shared,
@@ -264,8 +298,16 @@ impl Stores {
                 .map(|secret| secret.expose()),
             auth: config.auth_secret.as_ref().map(|secret| secret.expose()),
         };
-        let secrets = data_dir.load_secrets(given, &identity.store).await?;
-        store::ensure_signing_key(&identity.store, &secrets.auth, clock.now_ms()).await?;
+        let secrets = data_dir.load_secrets(given, &identity.store).await;
+        let secrets = if is_shared {
+            let secrets = secrets.map_err(DataDirError::of_shared_store)?;
+            store::share_signing_key(&identity.store, &secrets.auth, clock.now_ms()).await?;
+            secrets
+        } else {
+            let secrets = secrets?;
+            store::ensure_signing_key(&identity.store, &secrets.auth, clock.now_ms()).await?;
+            secrets
+        };
         let passwords = PasswordQueue::new()?;
         let limits = LogConfig {
             max_commit_rows: config.limits.max_commit_rows,
@@ -281,6 +323,42 @@ impl Stores {
             passwords,
             log: Arc::new(log),
         })
+    }
+}
+
+/// Where a proxy reaches this process for rooms. "All addresses" is none to go to; the public origin is at least true when
+/// the proxy behind it knows the way.
+fn rooms_url(
+    configured: Option<&PublicOrigin>,
+    address: SocketAddr,
+    origin: &PublicOrigin,
+) -> String {
+    match configured {
+        Some(url) => url.as_str().to_owned(),
+        None if address.ip().is_unspecified() => origin.as_str().to_owned(),
+        None => format!("http://{address}"),
+    }
+}
+
+async fn take_lease(
+    engine: PostgresEngine,
+    url: String,
+    times: LeaseTimes,
+) -> anyhow::Result<RoomsLease> {
+    let holder = random::alphanumeric(HOLDER_CHARACTERS).context("no id could be drawn")?;
+    Ok(RoomsLease::start(engine, holder, url, times).await)
+}
+
+/// Closes the sockets of a process that does not serve rooms any more. Ends with the lease.
+async fn suspend_without_lease(rooms: RoomRegistry, mut duty: watch::Receiver<RoomsDuty>) {
+    let mut was_here = *duty.borrow_and_update() == RoomsDuty::Here;
+    while duty.changed().await.is_ok() {
+        let is_here = *duty.borrow_and_update() == RoomsDuty::Here;
+        // Lost and taken again before this task could look is lost all the same.
+        if was_here || !is_here {
+            rooms.suspend();
+        }
+        was_here = is_here;
     }
 }
 

@@ -6,7 +6,9 @@ use epicenter_server::ports::StoreUnavailable;
 use epicenter_store::SqlStore;
 
 use crate::keys::KeyError;
+use crate::lease;
 use crate::sqlite::DatabaseError;
+use crate::store::postgres;
 
 const MODE: &str = "mode";
 const ORIGIN: &str = "origin";
@@ -18,6 +20,14 @@ pub enum StoreError {
     /// The database cannot be opened.
     #[error("the identity store cannot be opened")]
     Open(#[from] DatabaseError),
+    /// PostgreSQL cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
+    /// `AUTH_SECRET` is not the one of the other processes.
+    #[error(
+        "AUTH_SECRET opens none of the signing keys in the database, so it is not the one that this hub's other processes have"
+    )]
+    OtherAuthSecret,
     /// An operation failed; its cause is in the log.
     #[error("the identity store failed")]
     Failed(#[from] StoreUnavailable),
@@ -34,6 +44,10 @@ pub enum StoreError {
     #[error("other processes change the identity store at the same time")]
     Contended,
 }
+
+/// What to do about [`StoreError::OtherAuthSecret`].
+pub const OTHER_AUTH_SECRET_HINT: &str = "give every process that shares DATABASE_URL the same AUTH_SECRET; if the old one is lost, \
+     `epicenter keys rotate-signing` with the new one makes a key for it";
 
 /// Whether everybody owns their own rooms, or one owner holds them all. Keys and room names hang on it, so that a data
 /// directory keeps the one it began with.
@@ -59,10 +73,10 @@ impl OwnershipMode {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModeError {
-    /// The data directory was used in the other mode.
+    /// The data directory or the database was used in the other mode.
     #[error(
-        "this data directory belongs to a hub in {recorded} mode and cannot be served in {wanted} mode, because encryption \
-         keys and room names hang on the mode: set mode = \"{recorded}\" or use another data directory"
+        "what is stored belongs to a hub in {recorded} mode and cannot be served in {wanted} mode, because encryption \
+         keys and room names hang on the mode: set mode = \"{recorded}\", or use another data directory or DATABASE_URL"
     )]
     Other {
         /// The mode it was first served in.
@@ -91,6 +105,53 @@ pub async fn claim_mode(store: &SqlStore, mode: OwnershipMode) -> Result<(), Mod
         recorded,
         wanted: mode.as_str(),
     })
+}
+
+/// A hub may not start under this origin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// Another process serves the same accounts under another origin.
+    #[error(
+        "this hub's public origin is {wanted}, and another hub that shares its database serves {recorded}: tokens of one \
+         would be refused by the other"
+    )]
+    Other {
+        /// What the other process serves.
+        recorded: String,
+        /// The configured one.
+        wanted: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Refuses an origin beside a process that serves the same database under another one. Moving to another origin is for
+/// when none serves.
+///
+/// # Errors
+/// When there is such a process.
+pub(crate) async fn check_origin(
+    engine: &postgres::PostgresEngine,
+    store: &SqlStore,
+    origin: &PublicOrigin,
+) -> Result<(), OriginError> {
+    let recorded = find_origin(store).await?;
+    let Some(recorded) = recorded.filter(|recorded| recorded.as_str() != origin.as_str()) else {
+        return Ok(());
+    };
+    // The holder of the lease is the one that would be broken; a hub that was killed counts for a few seconds more.
+    match lease::find_holder(engine, store)
+        .await
+        .map_err(StoreError::from)?
+    {
+        None => Ok(()),
+        Some(_) => Err(OriginError::Other {
+            recorded: recorded.as_str().to_owned(),
+            wanted: origin.as_str().to_owned(),
+        }),
+    }
 }
 
 /// Records the public origin that the hub serves now, for commands that have to name it.

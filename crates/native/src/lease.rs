@@ -21,6 +21,7 @@ use crate::log::{AppendError, AppendRequest, DirectoryEntry, Log, ReadError, Sto
 use crate::store::postgres::PostgresEngine;
 
 const NAME: &str = "rooms";
+const NOT_HERE: &str = "this process does not hold the lease on rooms";
 
 /// How long the lease lives and how it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,20 @@ impl Default for LeaseTimes {
             look_every: Duration::from_secs(1),
         }
     }
+}
+
+/// The holder of the lease at this time, by the database's clock.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn find_holder(
+    engine: &PostgresEngine,
+    store: &SqlStore,
+) -> Result<Option<Lease>, StoreUnavailable> {
+    // The engine has logged the cause.
+    let now_ms = engine.now_ms().await.map_err(|_| StoreUnavailable)?;
+    let lease = store.find_lease(NAME).await?;
+    Ok(lease.filter(|lease| now_ms < lease.expires_at_ms))
 }
 
 /// This process's part in who serves rooms. Dropping it ends the renewals; the lease then runs out.
@@ -314,8 +329,8 @@ impl Rooms for LeasedRooms {
     }
 }
 
-/// A log that takes appends only while this process holds the lease. A refused append fails the life of its room, which
-/// closes its sockets and forgets what it held in memory.
+/// A log that takes appends and reads rooms only while this process holds the lease. What it refuses fails the life of its
+/// room, which closes its sockets and forgets what it held in memory.
 pub struct LeasedLog {
     log: Arc<dyn Log>,
     duty: watch::Receiver<RoomsDuty>,
@@ -335,15 +350,18 @@ impl LeasedLog {
             duty: lease.duty(),
         }
     }
+
+    fn is_here(&self) -> bool {
+        *self.duty.borrow() == RoomsDuty::Here
+    }
 }
 
 impl Log for LeasedLog {
     fn append(&self, request: AppendRequest) {
-        if *self.duty.borrow() == RoomsDuty::Here {
+        if self.is_here() {
             self.log.append(request);
         } else {
-            let refused = AppendError("this process does not hold the lease on rooms".into());
-            (request.done.0)(Err(refused));
+            (request.done.0)(Err(AppendError(NOT_HERE.into())));
         }
     }
 
@@ -353,7 +371,11 @@ impl Log for LeasedLog {
         after: Seq,
         upto: Option<Seq>,
     ) -> Result<StoredRoom, ReadError> {
-        self.log.read(room, after, upto)
+        if self.is_here() {
+            self.log.read(room, after, upto)
+        } else {
+            Err(ReadError(format!("{room}: {NOT_HERE}")))
+        }
     }
 
     fn list(&self, owner: &OwnerId, after: Option<&RoomId>, limit: usize) -> Vec<DirectoryEntry> {

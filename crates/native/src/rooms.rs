@@ -162,6 +162,14 @@ impl RoomRegistry {
         lock(&self.0.revoked).count
     }
 
+    /// Closes every socket with 1013, answers every call and forgets what is in memory, because another process may serve
+    /// rooms from now on. Rooms can be used again at once; what keeps callers out meanwhile is the lease.
+    pub(crate) fn suspend(&self) {
+        for slot in lock(&self.0.slots).rooms.values() {
+            slot.mailbox.tell(Control::Suspend);
+        }
+    }
+
     /// Opens no more rooms, closes every socket with 1001 and answers every call; what was accepted still reaches the
     /// log, which the caller flushes afterwards.
     pub(crate) fn shut_down(&self) {

@@ -15,11 +15,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epicenter_store::SqlStore;
 
+use crate::config::SecretText;
+use crate::data_dir::DataDir;
+use crate::identity_store::StoreError;
+
 pub use crate::sqlite::DatabaseError;
 pub use passwords::PasswordQueue;
 pub(crate) use sweeper::Sweeper;
 
-pub use signer::{StoreSigner, ensure_signing_key, rotate_signing_key};
+pub use signer::{StoreSigner, ensure_signing_key, rotate_signing_key, share_signing_key};
 
 /// Says when it is worth reading the store again.
 #[async_trait]
@@ -36,6 +40,8 @@ pub struct OpenStore {
     pub store: SqlStore,
     /// When to read it again.
     pub changes: Arc<dyn ChangeSignal>,
+    /// The engine when it is PostgreSQL, which several processes may share.
+    pub shared: Option<postgres::PostgresEngine>,
 }
 
 impl std::fmt::Debug for OpenStore {
@@ -45,20 +51,33 @@ impl std::fmt::Debug for OpenStore {
 }
 
 /// Where the identity store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StoreLocation {
     /// The embedded database in this file.
     Sqlite(PathBuf),
+    /// The PostgreSQL database at this URL.
+    Postgres(SecretText),
+}
+
+impl StoreLocation {
+    /// At the URL if there is one, in the data directory otherwise.
+    pub fn of(database_url: Option<&SecretText>, data_dir: &DataDir) -> Self {
+        match database_url {
+            Some(url) => Self::Postgres(url.clone()),
+            None => Self::Sqlite(data_dir.identity_database()),
+        }
+    }
 }
 
 /// Opens or creates the store and brings its schema up to date; other processes may have it open.
 ///
 /// # Errors
 /// When it cannot be used, or a newer program has written it.
-pub async fn open(location: &StoreLocation) -> Result<OpenStore, DatabaseError> {
+pub async fn open(location: &StoreLocation) -> Result<OpenStore, StoreError> {
     match location {
-        StoreLocation::Sqlite(path) => open_sqlite(path),
+        StoreLocation::Sqlite(path) => Ok(open_sqlite(path)?),
+        StoreLocation::Postgres(url) => Ok(postgres::open(url.expose()).await?),
     }
 }
 
@@ -72,5 +91,6 @@ pub fn open_sqlite(path: &Path) -> Result<OpenStore, DatabaseError> {
     Ok(OpenStore {
         store: SqlStore::new(Arc::new(engine)),
         changes,
+        shared: None,
     })
 }

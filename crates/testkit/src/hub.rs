@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use epicenter_native::Hub;
 use epicenter_native::admin::{Administrator, NewUser};
-use epicenter_native::config::HostConfig;
+use epicenter_native::config::{HostConfig, SecretText};
 use epicenter_native::log::Log;
 use tempfile::TempDir;
 
@@ -18,6 +18,15 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestHub {
     hub: Hub,
     directory: TempDir,
+    secrets: Secrets,
+}
+
+/// What the hub was given that is not in its data directory.
+#[derive(Clone)]
+struct Secrets {
+    database_url: Option<SecretText>,
+    auth: Option<SecretText>,
+    encryption: Option<SecretText>,
 }
 
 impl std::fmt::Debug for TestHub {
@@ -78,10 +87,19 @@ impl TestHub {
     ) -> Self {
         let mut config = HostConfig::for_tests(directory.path().join("data"));
         adjust(&mut config);
+        let secrets = Secrets {
+            database_url: config.database_url.clone(),
+            auth: config.auth_secret.clone(),
+            encryption: config.encryption_secrets.clone(),
+        };
         let hub = Hub::start_with_log(config, wrap)
             .await
             .expect("the hub starts");
-        Self { hub, directory }
+        Self {
+            hub,
+            directory,
+            secrets,
+        }
     }
 
     /// Where it listens.
@@ -121,9 +139,8 @@ impl TestHub {
     /// # Panics
     /// When the data directory does not take it.
     pub fn token(&self, email: &str, lifetime_s: u64) -> String {
-        let (path, origin) = (self.data_dir(), self.hub.origin());
-        let work = move || {
-            let administrator = Administrator::open(&path).expect("the hub's data directory");
+        let origin = self.hub.origin();
+        self.administer(|administrator| {
             if !administrator.has_user(email).expect("a readable store") {
                 administrator
                     .add_user(NewUser {
@@ -137,9 +154,25 @@ impl TestHub {
             administrator
                 .mint_token(email, lifetime_s, origin)
                 .expect("a token")
-        };
+        })
+    }
+
+    /// Does an operator's work beside the hub.
+    ///
+    /// # Panics
+    /// When its data cannot be opened, or the work panics.
+    pub fn administer<T: Send>(&self, work: impl FnOnce(&Administrator) -> T + Send) -> T {
+        let path = self.data_dir();
         // A thread of its own: an administrator brings a runtime, and tests have one already.
-        std::thread::scope(|scope| scope.spawn(work).join().expect("a token"))
+        let work = || work(&self.administrator(&path));
+        std::thread::scope(|scope| scope.spawn(work).join().expect("the work"))
+    }
+
+    fn administrator(&self, path: &std::path::Path) -> Administrator {
+        let Secrets {
+            database_url, auth, ..
+        } = &self.secrets;
+        Administrator::open_with(path, auth.clone(), database_url.as_ref()).expect("the hub's data")
     }
 
     /// Opens a socket of a user and leaves it to the caller to read the greeting.
@@ -155,9 +188,18 @@ impl TestHub {
 
     /// Stops gracefully and starts again on the same data directory.
     pub async fn restart(self) -> Self {
-        let Self { hub, directory } = self;
+        let Self {
+            hub,
+            directory,
+            secrets,
+        } = self;
         hub.shutdown().await;
-        Self::start_in(directory, |_| {}, |log| log).await
+        let adjust = |config: &mut HostConfig| {
+            config.database_url = secrets.database_url;
+            config.auth_secret = secrets.auth;
+            config.encryption_secrets = secrets.encryption;
+        };
+        Self::start_in(directory, adjust, |log| log).await
     }
 }
 

@@ -14,7 +14,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use epicenter_native::store::postgres;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::soon;
 
 const USER: &str = "epicenter";
 /// With characters that a URL has to encode.
@@ -34,6 +38,8 @@ pub struct PostgresCluster {
     port: u16,
     server: Mutex<Option<Child>>,
     databases: AtomicU32,
+    /// The database that others are copied from, once there is one.
+    template: OnceCell<String>,
 }
 
 impl std::fmt::Debug for PostgresCluster {
@@ -70,6 +76,7 @@ impl PostgresCluster {
             port: 0,
             server: Mutex::new(None),
             databases: AtomicU32::new(0),
+            template: OnceCell::new(),
         };
         cluster.initialize();
         // Somebody else may take the port between the look and the start.
@@ -84,9 +91,39 @@ impl PostgresCluster {
 
     /// A new database, as the value of `DATABASE_URL`.
     pub fn database(&self) -> String {
-        let name = format!("hub_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let name = self.next_name();
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         self.url(&name)
+    }
+
+    /// A new database with the schema of this program, copied from one that was migrated once.
+    pub async fn migrated_database(&self) -> String {
+        let template = self.template.get_or_init(|| async {
+            let url = self.database();
+            // Only a database that nobody is connected to can be copied, and these connections end with their task.
+            drop(postgres::open(&url).await.expect("the schema is made"));
+            let name = url.rsplit('/').next().expect("a database").to_owned();
+            let connected =
+                format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+            soon("the end of the connections", async {
+                while self.sql("postgres", &connected) != "0" {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await;
+            name
+        });
+        let template = template.await;
+        let name = self.next_name();
+        self.sql(
+            "postgres",
+            &format!("CREATE DATABASE {name} TEMPLATE {template}"),
+        );
+        self.url(&name)
+    }
+
+    fn next_name(&self) -> String {
+        format!("hub_{}", self.databases.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The URL of a database of this cluster.

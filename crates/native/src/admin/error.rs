@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use epicenter_server::ports::StoreUnavailable;
 
 use crate::data_dir::DataDirError;
-use crate::identity_store::StoreError;
+use crate::identity_store::{OTHER_AUTH_SECRET_HINT, StoreError};
 use crate::keys::KeyError;
 use crate::password::{HashError, WeakPassword};
 
@@ -67,9 +67,14 @@ impl AdminError {
             Self::DataDir(DataDirError::Missing { .. }) => {
                 "start the hub once with `epicenter serve`, or name its folder with --data-dir"
             }
+            Self::DataDir(DataDirError::SecretNotShared { .. }) => {
+                "set AUTH_SECRET as the hub has it, or name its data directory with --data-dir; a hub's first start makes one"
+            }
             Self::DataDir(_) => {
                 "run this as the user that runs the hub, with the same configuration"
             }
+            Self::Store(StoreError::Postgres(error)) => error.hint(),
+            Self::Store(StoreError::OtherAuthSecret) => OTHER_AUTH_SECRET_HINT,
             Self::Store(_) => {
                 "check the disk and run this as the user that runs the hub; `epicenter serve` with the same folder says more"
             }

@@ -198,6 +198,16 @@ pub(super) static SETTINGS: &[Setting] = &[
         default_text: Some("`http://` and the address the hub listens on"),
         slot: |draft| Slot::Origin(&mut draft.host.public_origin),
     },
+    Setting {
+        key: "rooms_url",
+        environment: &["EPICENTER_ROOMS_URL"],
+        flag: None,
+        about: "Where a proxy reaches this process for rooms: scheme, host and optional port.\nOnly with `DATABASE_URL`: hubs that share the database and do not serve rooms answer with the one of the hub that does.",
+        default_text: Some(
+            "`http://` and the address the hub listens on; the public origin when it listens on all addresses",
+        ),
+        slot: |draft| Slot::Origin(&mut draft.host.rooms_url),
+    },
     in_file(
         "mode",
         "Who owns the rooms: `personal` gives everybody their own, `shared` has one owner for all who are admitted.\nKeys and room names hang on it, so a data directory keeps the mode of its first start.",

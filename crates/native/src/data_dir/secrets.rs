@@ -123,6 +123,21 @@ impl DataDir {
         Ok((secret, found.source))
     }
 
+    /// `AUTH_SECRET` for a command on a database that others may share: it is never made here.
+    ///
+    /// # Errors
+    /// When it is malformed or not there.
+    pub fn find_shared_auth_secret(&self, given: Option<&str>) -> Result<AuthSecret, DataDirError> {
+        let missing = || {
+            Err(DataDirError::SecretNotShared {
+                variable: "AUTH_SECRET",
+                path: self.secret_path(AUTH_FILE),
+            })
+        };
+        let found = self.find_or_make("AUTH_SECRET", AUTH_FILE, given, missing)?;
+        AuthSecret::parse(&found.text).map_err(|source| found.malformed(source))
+    }
+
     async fn load_encryption_secrets(
         &self,
         given: Option<&str>,
@@ -132,7 +147,7 @@ impl DataDir {
             .find_meta(FINGERPRINTS)
             .await
             .map_err(StoreError::from)?;
-        let recorded = Fingerprints::parse(&recorded.unwrap_or_default());
+        let mut recorded = Fingerprints::parse(&recorded.unwrap_or_default());
         let generate = || {
             // Without the identity store's memory, rooms still tell that a secret was in use.
             if !recorded.0.is_empty() || self.rooms_database().exists() {
@@ -149,6 +164,11 @@ impl DataDir {
         let found = self.find_or_make("ENCRYPTION_SECRETS", ENCRYPTION_FILE, given, generate)?;
         let keyring = RootKeyring::parse(&found.text).map_err(|source| found.malformed(source))?;
         let current = Fingerprints::of(&keyring);
+        if recorded.0.is_empty() {
+            // Another process may start at the same time with other secrets: the first one's count.
+            let first = store.claim_meta(FINGERPRINTS, &current.encode()).await;
+            recorded = Fingerprints::parse(&first.map_err(StoreError::from)?);
+        }
         let merged = recorded.check_and_merge(current)?;
         if merged != recorded {
             store

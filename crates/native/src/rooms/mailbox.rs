@@ -90,6 +90,8 @@ pub(crate) enum Control {
     LogHasRoom,
     /// These tokens have ended.
     Revoke(Subject),
+    /// Another process may serve rooms from now on: the life ends, and the next one reads the log.
+    Suspend,
     Shutdown,
 }
 

@@ -249,6 +249,10 @@ impl RoomTask {
             }
             Control::Revoke(Subject::Grant(grant)) => Command::Revoke { grant },
             Control::Revoke(Subject::User(user)) => Command::RevokeUser { user },
+            Control::Suspend => {
+                self.begin_new_life();
+                return;
+            }
             Control::Shutdown => {
                 self.is_shutting_down = true;
                 Command::Shutdown

@@ -105,6 +105,28 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What to do about it, as one sentence without a full stop.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Url(_) => {
+                "DATABASE_URL or DATABASE_URL_FILE gives it; docs/operations.md says how to write it"
+            }
+            Self::Connect { .. } | Self::Silent { .. } => {
+                "check that PostgreSQL runs and that DATABASE_URL has its host, port, database, user and password; a server on another machine must speak TLS"
+            }
+            Self::NotDurable { .. } => {
+                "set it on in postgresql.conf, or use a server that keeps what it acknowledges"
+            }
+            Self::Newer { .. } => "nothing in the database was changed",
+            Self::Behind { .. } => "make a copy with pg_dump, then start the hub",
+            Self::Migration { .. } => {
+                "the user of DATABASE_URL must own the database or be allowed to create tables in it; PostgreSQL's own log says more"
+            }
+        }
+    }
+}
+
 /// What to do about an old schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
@@ -198,8 +220,9 @@ pub async fn open(url: &str) -> Result<OpenStore, OpenError> {
     let engine = PostgresEngine::open(url, Upgrade::Run).await?;
     let changes = Arc::new(engine.changes());
     Ok(OpenStore {
-        store: SqlStore::new(Arc::new(engine)),
+        store: SqlStore::new(Arc::new(engine.clone())),
         changes,
+        shared: Some(engine),
     })
 }
 

@@ -112,12 +112,48 @@ pub async fn ensure_signing_key(
     secret: &AuthSecret,
     now_ms: u64,
 ) -> Result<Arc<SigningKey>, StoreError> {
+    find_or_make(store, secret, KeysOfOthers::Replace, now_ms).await
+}
+
+/// The key that signs now in a store that several processes share; made when there is none at all.
+///
+/// Keys that `AUTH_SECRET` does not open belong to processes with another one: what one of the two seals the other could
+/// not open, so the odd one out is told instead of being let in.
+///
+/// # Errors
+/// When `AUTH_SECRET` opens none of the keys, the store fails or no key can be made.
+pub async fn share_signing_key(
+    store: &SqlStore,
+    secret: &AuthSecret,
+    now_ms: u64,
+) -> Result<Arc<SigningKey>, StoreError> {
+    find_or_make(store, secret, KeysOfOthers::Refuse, now_ms).await
+}
+
+/// What keys mean that `AUTH_SECRET` does not open.
+#[derive(Clone, Copy)]
+enum KeysOfOthers {
+    /// The secret was replaced.
+    Replace,
+    /// The secret is wrong.
+    Refuse,
+}
+
+async fn find_or_make(
+    store: &SqlStore,
+    secret: &AuthSecret,
+    others: KeysOfOthers,
+    now_ms: u64,
+) -> Result<Arc<SigningKey>, StoreError> {
     for _ in 0..ATTEMPTS {
         let stored = store.list_signing_keys().await?;
         if let Some(found) = choose(&open_all(secret, &stored), now_ms) {
             return Ok(Arc::clone(&found.key));
         }
         if !stored.is_empty() {
+            if matches!(others, KeysOfOthers::Refuse) {
+                return Err(StoreError::OtherAuthSecret);
+            }
             tracing::warn!(
                 keys = stored.len(),
                 "AUTH_SECRET opens none of the stored signing keys: making a new one, the old public keys stay"

@@ -224,7 +224,7 @@ fn a_change_by_this_process_or_another_is_noticed() {
         open_sqlite(&place.path()).unwrap(),
         open_sqlite(&place.path()).unwrap(),
     );
-    let OpenStore { store, changes } = &hub;
+    let OpenStore { store, changes, .. } = &hub;
     wait(async {
         store.set_meta("a", "1").await.unwrap();
         soon("an own change", changes.changed()).await;

@@ -4,7 +4,9 @@
 mod changes;
 mod engine;
 mod lease;
+mod misfits;
 mod opening;
+mod processes;
 
 use epicenter_native::store::postgres;
 use epicenter_testkit::{PostgresCluster, store_suite};
@@ -13,7 +15,7 @@ use epicenter_testkit::{PostgresCluster, store_suite};
 async fn the_store_on_postgresql_keeps_every_promise() {
     let cluster = PostgresCluster::shared();
     store_suite::run(async || {
-        let opened = postgres::open(&cluster.database()).await;
+        let opened = postgres::open(&cluster.migrated_database().await).await;
         opened.expect("the store opens").store
     })
     .await;
