@@ -15,8 +15,8 @@ mod updates;
 
 pub use delaying_log::DelayingLog;
 pub use http::{HttpAnswer, HttpRequest};
-pub use postgres::PostgresCluster;
 pub use hub::{PASSWORD, TestHub, TestUser};
+pub use postgres::PostgresCluster;
 pub use socket::{Received, TestSocket};
 pub use updates::Typist;
 
