@@ -3,31 +3,32 @@
  * Python comes with SQLite, and the other suites need Python anyway.
  */
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
 import path from 'node:path';
 
 const PYTHON = process.env.EPICENTER_PYTHON ?? 'python3';
 
+const TIMES = {
+  sessions: ['created_at', 'updated_at', 'expires_at', 'authenticated_at'],
+  codes: ['expires_at', 'authenticated_at'],
+  grants: ['created_at', 'expires_at', 'authenticated_at'],
+  refresh_tokens: ['created_at', 'expires_at', 'rotated_at'],
+};
+
 const SCRIPT = `
-import sqlite3, sys
-changed = 0
-for name in sys.argv[2:]:
-    database = sqlite3.connect(name)
-    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'refresh_tokens'").fetchone():
-        update = "UPDATE refresh_tokens SET rotated_at = rotated_at - ? WHERE rotated_at IS NOT NULL"
-        changed += database.execute(update, (int(sys.argv[1]),)).rowcount
-        database.commit()
-    database.close()
-sys.exit(0 if changed else "no rotated refresh token is stored")
+import json, sqlite3, sys
+database = sqlite3.connect(f"file:{sys.argv[1]}?mode=rw", uri=True)
+for table, columns in json.loads(sys.argv[3]).items():
+    changes = ", ".join(f"{column} = {column} - {int(sys.argv[2])}" for column in columns)
+    database.execute(f"UPDATE {table} SET {changes}")
+database.commit()
 `;
 
-/** Every rotation so far was so much earlier. The hub is restarted for it. */
-export async function moveRotationsIntoPast(hub, milliseconds) {
+/** All that is stored of sessions, codes and grants happened so much earlier. The hub is restarted for it. */
+export async function moveIntoPast(hub, milliseconds) {
   await hub.stop();
-  const databases = readdirSync(hub.dataDir)
-    .filter((name) => /\.(sqlite3?|db)$/.test(name))
-    .map((name) => path.join(hub.dataDir, name));
-  const { status, stderr } = spawnSync(PYTHON, ['-c', SCRIPT, String(milliseconds), ...databases], { encoding: 'utf8' });
+  const database = path.join(hub.dataDir, 'identity.db');
+  const args = ['-c', SCRIPT, database, String(milliseconds), JSON.stringify(TIMES)];
+  const { status, stderr } = spawnSync(PYTHON, args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`the past could not be changed: ${stderr}`);
   await hub.boot();
 }

@@ -57,12 +57,13 @@ export class Cluster {
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const watch = new Watch();
     let log = '';
-    cluster.#child = spawn(`${bin}/postgres`, ['-D', data, ...flags], {
+    // Whatever becomes of the test, the server goes with it.
+    const server = ['--pdeathsig', 'KILL', `${bin}/postgres`, '-D', data, ...flags];
+    cluster.#child = spawn('setpriv', server, {
       ...user,
       cwd: cluster.#folder,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    process.once('exit', () => cluster.#child.kill('SIGKILL'));
     cluster.#child.stderr.on('data', (chunk) => {
       log += chunk;
       watch.changed();

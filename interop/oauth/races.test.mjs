@@ -16,7 +16,7 @@ import {
   sessionOf,
   userOf,
 } from '../lib/oauth.mjs';
-import { moveRotationsIntoPast } from '../lib/past.mjs';
+import { moveIntoPast } from '../lib/past.mjs';
 import { RoomSocket } from '../lib/socket.mjs';
 
 const MINUTE_MS = 60_000;
@@ -25,8 +25,8 @@ after(() => hub.dispose());
 await hub.addUser('ada@example.com', { admin: true });
 await hub.addUser('bob@example.com');
 const spa = new App(hub, CLIENTS.spa);
-const ada = await Browser.signedIn(hub, 'ada@example.com');
-const bob = await Browser.signedIn(hub, 'bob@example.com');
+let ada = await Browser.signedIn(hub, 'ada@example.com');
+let bob = await Browser.signedIn(hub, 'bob@example.com');
 
 /** Sends a refresh and hangs up before the answer can be read; resolves when the request is written. */
 function lostRefresh(app, refreshToken) {
@@ -125,11 +125,11 @@ describe('an honest app', () => {
   });
 });
 
-describe('an answer that was lost for longer than a minute', () => {
-  test('is replaced once; the token in it is dead, and whoever shows it ends the grant', async () => {
+describe('long after', () => {
+  test('a lost answer is replaced once; the token in it is dead, and whoever shows it ends the grant', async () => {
     const grant = await spa.signIn(ada);
     const unseen = await spa.renewed(grant.refresh_token);
-    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    await moveIntoPast(hub, 2 * MINUTE_MS);
     const renewed = await spa.renewed(grant.refresh_token);
     assert.notEqual(renewed.refresh_token, unseen.refresh_token);
     assert.deepEqual(await spa.renewed(grant.refresh_token), renewed, 'the replaced answer is repeated as well');
@@ -138,18 +138,44 @@ describe('an answer that was lost for longer than a minute', () => {
     await assertDead(spa, renewed);
   });
 
-  test('is not replaced twice, and not after a week', async () => {
+  test('a lost answer is not replaced twice, and not after a week', async () => {
     const twice = await spa.signIn(ada);
     const late = await spa.signIn(ada);
     await spa.renewed(twice.refresh_token);
     await spa.renewed(late.refresh_token);
-    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    await moveIntoPast(hub, 2 * MINUTE_MS);
     const replaced = await spa.renewed(twice.refresh_token);
-    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    await moveIntoPast(hub, 2 * MINUTE_MS);
     assertOAuthError(await spa.refresh(twice.refresh_token), 'invalid_grant');
     await assertDead(spa, replaced);
-    await moveRotationsIntoPast(hub, 7 * 24 * 60 * MINUTE_MS);
+    await moveIntoPast(hub, 7 * 24 * 60 * MINUTE_MS);
     assertOAuthError(await spa.refresh(late.refresh_token), 'invalid_grant');
+    assert.equal((await ada.send('GET', '/auth/get-session')).json(), null, 'a week ends a session that nobody uses');
+    ada = await Browser.signedIn(hub, 'ada@example.com');
+    bob = await Browser.signedIn(hub, 'bob@example.com');
+  });
+
+  test('codes grow old: a minute at an app, ten where a person carries them', async () => {
+    const cli = App.cli(hub);
+    const code = await spa.code(ada);
+    const pasted = [await cli.code(ada), await cli.code(ada)];
+    await moveIntoPast(hub, MINUTE_MS);
+    assertOAuthError(await spa.exchange(code), 'invalid_grant');
+    await moveIntoPast(hub, 8 * MINUTE_MS);
+    assert.equal((await cli.exchange(pasted[0])).status, 200);
+    await moveIntoPast(hub, MINUTE_MS);
+    assertOAuthError(await cli.exchange(pasted[1]), 'invalid_grant');
+  });
+
+  test('a refresh token that nobody uses for a month is over', async () => {
+    const [used, unused] = [await spa.signIn(ada), await spa.signIn(ada)];
+    await moveIntoPast(hub, 29 * 24 * 60 * MINUTE_MS);
+    const renewed = await spa.renewed(used.refresh_token);
+    await moveIntoPast(hub, 2 * 24 * 60 * MINUTE_MS);
+    assertOAuthError(await spa.refresh(unused.refresh_token), 'invalid_grant');
+    await assertAlive(spa, renewed);
+    ada = await Browser.signedIn(hub, 'ada@example.com');
+    bob = await Browser.signedIn(hub, 'bob@example.com');
   });
 });
 
@@ -160,7 +186,7 @@ describe('a thief', () => {
     const otherPerson = await spa.signIn(bob);
     const second = await spa.renewed(grant.refresh_token);
     const third = await spa.renewed(second.refresh_token);
-    await moveRotationsIntoPast(hub, 2 * MINUTE_MS);
+    await moveIntoPast(hub, 2 * MINUTE_MS);
     const socket = await RoomSocket.open(await userOf(hub, third.access_token), 'stolen');
     const { code } = await closedWithin(socket, REVOCATION_REACHES_MS, async () =>
       assertOAuthError(await spa.refresh(grant.refresh_token), 'invalid_grant'),

@@ -1,6 +1,6 @@
 /** Attacks on the sign-in form, the session cookie and what a page of another site can make a browser do. */
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { Hub, PASSWORD } from '../lib/hub.mjs';
 import { App, Browser, CLIENTS, cookieName, locationOf, oauthConfig, sessionOf } from '../lib/oauth.mjs';
 import { inParallel } from '../lib/waiting.mjs';
@@ -49,13 +49,18 @@ const FOREIGN = [
 ];
 
 describe('callbackURL leads nowhere else', () => {
+  const form = (callbackURL) => [['email', ADA], ['password', PASSWORD], ['callbackURL', callbackURL]];
+  let signedIn;
+  before(async () => {
+    signedIn = await Browser.signedIn(hub, ADA);
+  });
+
   for (const callbackURL of FOREIGN) {
     test(JSON.stringify(callbackURL), async () => {
-      const browser = new Browser(hub);
       const answers = [
-        await browser.signIn(ADA, PASSWORD, { callbackURL }),
-        await browser.send('GET', `/sign-in?${new URLSearchParams({ callbackURL })}`),
-        await browser.postForm('/sign-in', [['email', ADA], ['password', PASSWORD], ['callbackURL', callbackURL]]),
+        await new Browser(hub).signIn(ADA, PASSWORD, { callbackURL }),
+        await signedIn.send('GET', `/sign-in?${new URLSearchParams({ callbackURL })}`),
+        await new Browser(hub).postForm('/sign-in', form(callbackURL)),
       ];
       for (const answer of answers) {
         for (const target of targets(answer)) assert.equal(target.origin, hub.origin, `${target}`);
@@ -67,7 +72,12 @@ describe('callbackURL leads nowhere else', () => {
   test('a path of the hub is taken', async () => {
     const answer = await new Browser(hub).signIn(ADA, PASSWORD, { callbackURL: '/dashboard' });
     assert.equal(answer.status, 200, answer.text());
-    assert.deepEqual(targets(answer).map(({ pathname }) => pathname).at(-1), '/dashboard');
+    const pages = [
+      answer,
+      await signedIn.send('GET', '/sign-in?callbackURL=/dashboard'),
+      await new Browser(hub).postForm('/sign-in', form('/dashboard')),
+    ];
+    for (const page of pages) assert.equal(targets(page)[0]?.pathname, '/dashboard', `${page.status}`);
   });
 
   test('the end-session URL goes only where the app said', async () => {
