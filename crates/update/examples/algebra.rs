@@ -6,7 +6,8 @@
 use std::io::{BufRead, Write};
 
 use epicenter_update::{
-    Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge, snapshot_tag, validate,
+    Collect, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest, diff,
+    ingest, merge, snapshot_tag, validate,
 };
 use serde_json::{Map, Value, json};
 
@@ -88,6 +89,18 @@ fn answer(command: &Value) -> Result<Value, UpdateError> {
             let update = Update::parse(&bytes, &limits)?;
             let tag = snapshot_tag(&update.state_vector(), &update.deletes(), None);
             Ok(json!(to_hex(&tag)))
+        }
+        "compact" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&compact(&update, Collect::Deleted))))
+        }
+        "join" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&compact(&update, Collect::Nothing))))
+        }
+        "digest" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&content_digest(&update))))
         }
         other => Ok(json!({ "unknown": other })),
     }

@@ -25,9 +25,11 @@
 
 mod any;
 mod column;
+mod compact;
 mod cursor;
 mod delete_set;
 mod diff;
+mod digest;
 mod encoder;
 mod error;
 mod ingest;
@@ -41,8 +43,10 @@ mod tag;
 mod text;
 mod update;
 
+pub use compact::{Collect, compact};
 pub use delete_set::DeleteSet;
 pub use diff::diff;
+pub use digest::content_digest;
 pub use error::{Limits, UpdateError};
 pub use ingest::{Ingest, Ready, ingest};
 pub use merge::merge;
