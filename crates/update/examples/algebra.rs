@@ -7,7 +7,7 @@ use std::io::{BufRead, Write};
 
 use epicenter_update::{
     Collect, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest, diff,
-    ingest, merge, snapshot_tag, validate,
+    ingest, merge, snapshot_tag, to_v1, to_v2, validate,
 };
 use serde_json::{Map, Value, json};
 
@@ -102,6 +102,11 @@ fn answer(command: &Value) -> Result<Value, UpdateError> {
             let update = Update::parse(&bytes, &limits)?;
             Ok(json!(to_hex(&content_digest(&update))))
         }
+        "to_v1" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&to_v1(&update)?)))
+        }
+        "to_v2" => Ok(json!(to_hex(&to_v2(&bytes, &limits)?))),
         other => Ok(json!({ "unknown": other })),
     }
 }

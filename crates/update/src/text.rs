@@ -24,6 +24,21 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A text of its own.
+    pub(crate) fn whole(text: &'a str) -> Self {
+        let units = if text.is_ascii() {
+            text.len()
+        } else {
+            text.encode_utf16().count()
+        };
+        Text {
+            lead: 0,
+            text,
+            trail: 0,
+            units: u32::try_from(units).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The text without its halves, if it has none.
     pub(crate) fn as_whole_str(&self) -> Option<&'a str> {
         (self.lead == 0 && self.trail == 0).then_some(self.text)
