@@ -42,20 +42,23 @@ pub(crate) enum Value<'a> {
     Object(Members<'a>),
 }
 
+/// A name and what it stands for.
+type Member<'a> = (Cow<'a, str>, Value<'a>);
+
 /// The members of an object in the order of a JavaScript engine: array indices first, ascending,
 /// then the others as they came; a name that comes again keeps its place and takes the new value.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+pub(crate) struct Members<'a>(Vec<Member<'a>>);
 
 impl<'a> Members<'a> {
     /// Orders members that came in this order. Names are compared once sorted, so that an object of
     /// many members costs no square.
-    fn ordered(members: Vec<(Cow<'a, str>, Value<'a>)>) -> Self {
+    fn ordered(members: Vec<Member<'a>>) -> Self {
         let mut keyed: Vec<_> = members.into_iter().enumerate().collect();
         keyed.sort_by(|(left_at, (left, _)), (right_at, (right, _))| {
             left.cmp(right).then(left_at.cmp(right_at))
         });
-        let mut unique: Vec<(usize, (Cow<'a, str>, Value<'a>))> = Vec::with_capacity(keyed.len());
+        let mut unique: Vec<(usize, Member<'a>)> = Vec::with_capacity(keyed.len());
         for (at, (name, value)) in keyed {
             match unique.last_mut() {
                 Some((_, (last, known))) if *last == name => *known = value,
@@ -91,7 +94,7 @@ enum Open<'a> {
     Object {
         left: u64,
         name: Cow<'a, str>,
-        members: Vec<(Cow<'a, str>, Value<'a>)>,
+        members: Vec<Member<'a>>,
     },
 }
 
@@ -140,7 +143,7 @@ impl<'a> Value<'a> {
     pub(crate) fn write_any(&self, out: &mut Vec<u8>) {
         let mut work = vec![self];
         // Names stand before their values, so the values of an object are pushed one at a time.
-        let mut objects: Vec<(usize, std::slice::Iter<'_, (Cow<'a, str>, Value<'a>)>)> = Vec::new();
+        let mut objects: Vec<(usize, std::slice::Iter<'_, Member<'a>>)> = Vec::new();
         loop {
             while let Some((depth, members)) = objects.last_mut() {
                 if work.len() > *depth {
