@@ -7,7 +7,7 @@
 mod slots;
 mod winners;
 
-use slots::{GONE, Slots};
+use slots::Slots;
 
 use crate::Clock;
 use crate::delete_set::{DeleteSet, Ranges};
@@ -28,7 +28,8 @@ pub enum Collect {
 /// The same document in fewer bytes.
 ///
 /// Structs whose dependencies are not all in the update, and deletes of clocks that are not in it,
-/// stay as they are. The result depends on the meaning of the update only, and compacting it again
+/// stay as they are; so does the whole of an update whose structs stand in more places than it has
+/// bytes, which no document does that is worth collecting. The result depends on the meaning of the update only, and compacting it again
 /// changes nothing.
 pub fn compact(update: &Update<'_>, collect: Collect) -> Vec<u8> {
     let mut encoder = Encoder::default();
@@ -60,11 +61,12 @@ pub(crate) fn walk_pieces<'a>(
     collect: Collect,
     visit: &mut impl FnMut(Piece<'a>),
 ) -> DeleteSet {
-    let mut slots = Slots::resolve(update);
+    let Some(mut slots) = Slots::resolve(update) else {
+        return walk_unresolved(update, visit);
+    };
     let mut deletes = Vec::new();
     update.for_each_delete(|client, start, end| deletes.push((client, start..end)));
-    let hidden = winners::hidden(update, &slots.take_members());
-    deletes.extend(hidden);
+    deletes.extend(winners::hidden(update, &slots.take_members()));
     let mut deletes = DeleteSet::from_ranges(deletes);
     let dead = slots.dead(update, &deletes);
 
@@ -74,29 +76,45 @@ pub(crate) fn walk_pieces<'a>(
         walk.enter(block);
         let ready = slots.ready_end(index);
         let mut ranges = deletes.ranges(block.client);
+        // Structs can cost no bytes, so neighbours share an entry.
+        let mut open = 0..0;
         for next in walk.by_ref().filter(|next| !next.is_skip()) {
             if next.end() > ready {
                 visit(Piece::Pending(next));
                 continue;
             }
-            let slot = slots.of(index, next.clock);
-            let is_dead = dead
-                .get(usize::try_from(slot).unwrap_or(GONE as usize))
-                .copied()
-                .unwrap_or(true);
-            if is_dead || next.is_deleted() {
-                derived.push((block.client, next.clock..next.end()));
-                visit(Piece::Ready(
-                    collected(next, is_dead, collect),
-                    State::Deleted,
-                ));
-            } else {
+            let slot = usize::try_from(slots.of(index, next.clock)).ok();
+            let is_dead = slot.and_then(|slot| dead.get(slot)).is_none_or(|dead| *dead);
+            if !is_dead && !next.is_deleted() {
                 cut(next, &mut ranges, collect, visit);
+                continue;
             }
+            if open.end != next.clock {
+                derived.push((block.client, open));
+                open = next.clock..next.clock;
+            }
+            open.end = next.end();
+            visit(Piece::Ready(
+                collected(next, is_dead, collect),
+                State::Deleted,
+            ));
         }
+        derived.push((block.client, open));
     }
     deletes.extend(&DeleteSet::from_ranges(derived));
     deletes
+}
+
+/// An update whose places are too many for its bytes: everything stays as it is.
+fn walk_unresolved<'a>(update: &Update<'a>, visit: &mut impl FnMut(Piece<'a>)) -> DeleteSet {
+    let mut walk = update.walk();
+    for block in update.blocks() {
+        walk.enter(block);
+        for next in walk.by_ref().filter(|next| !next.is_skip()) {
+            visit(Piece::Pending(next));
+        }
+    }
+    update.delete_set()
 }
 
 /// Cuts a living struct where its elements begin or cease to be deleted.

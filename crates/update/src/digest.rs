@@ -20,6 +20,7 @@ pub fn content_digest(update: &Update<'_>) -> [u8; 32] {
     let mut digest = ContentDigest {
         hash: Sha256::new(),
         run: None,
+        units: Units::default(),
     };
     digest.hash.update(DOMAIN);
     let deletes = walk_pieces(update, Collect::Nothing, &mut |piece| match piece {
@@ -28,7 +29,10 @@ pub fn content_digest(update: &Update<'_>) -> [u8; 32] {
         Piece::Pending(next) => digest.add(&next, PENDING),
     });
     digest.close_run();
-    for block in update.blocks().iter().filter(|block| !block.is_empty()) {
+    digest.hash.update([END]);
+    let blocks = || update.blocks().iter().filter(|block| !block.is_empty());
+    digest.number(blocks().count() as u64);
+    for block in blocks() {
         digest.number(block.client);
         digest.number(u64::from(block.end));
     }
@@ -38,14 +42,20 @@ pub fn content_digest(update: &Update<'_>) -> [u8; 32] {
     digest.hash.finalize().into()
 }
 
+/// What comes next in the hashed text is always told by one byte before it.
 const END: u8 = 0;
 const LIVING: u8 = 1;
 const PENDING: u8 = 2;
+const MORE: u8 = 1;
+
+/// The kind of collected clocks, which is no kind of content.
+const GC: u8 = 0;
 
 struct ContentDigest {
     hash: Sha256,
     /// Elements that stand in a row count as one struct.
     run: Option<Run>,
+    units: Units,
 }
 
 struct Run {
@@ -56,66 +66,79 @@ struct Run {
     len: Clock,
 }
 
+impl Run {
+    fn goes_on(&self, next: &Struct<'_>, state: u8) -> bool {
+        let is_next = self.state == state
+            && self.last.client == next.client
+            && self.last.clock.checked_add(1) == Some(next.clock);
+        is_next
+            && match &next.body {
+                Body::Gc => self.kind == GC,
+                Body::Skip => false,
+                Body::Item(item) => {
+                    self.kind == item.content.kind()
+                        && item.origin == Some(self.last)
+                        && item.right_origin == self.right_origin
+                }
+            }
+    }
+}
+
 impl ContentDigest {
     fn add(&mut self, next: &Struct<'_>, state: u8) {
-        let item = match &next.body {
-            Body::Item(item) => item,
-            Body::Gc => {
-                self.close_run();
-                self.hash.update([state, 0]);
-                self.id(Id {
-                    client: next.client,
-                    clock: next.clock,
-                });
-                self.number(u64::from(next.len));
-                return;
-            }
-            Body::Skip => return,
-        };
         let last = Id {
             client: next.client,
             clock: next.end().saturating_sub(1),
         };
-        let goes_on = self.run.as_ref().is_some_and(|run| {
-            run.state == state
-                && run.kind == item.content.kind()
-                && run.last.clock.checked_add(1) == Some(next.clock)
-                && item.origin == Some(run.last)
-                && item.right_origin == run.right_origin
-        });
-        if let Some(run) = self.run.as_mut().filter(|_| goes_on) {
+        let goes_on = |run: &&mut Run| run.goes_on(next, state);
+        if let Some(run) = self.run.as_mut().filter(goes_on) {
             run.last = last;
             run.len = run.len.saturating_add(next.len);
         } else {
             self.close_run();
-            self.head(next, item, state);
-            self.run = Some(Run {
-                state,
-                kind: item.content.kind(),
-                last,
-                right_origin: item.right_origin,
-                len: next.len,
-            });
+            self.run = Some(self.open_run(next, state, last));
         }
+        let Body::Item(item) = &next.body else {
+            return;
+        };
         self.content(&item.content, next.len);
         if !can_grow(&item.content) {
             self.close_run();
         }
     }
 
+    fn open_run(&mut self, next: &Struct<'_>, state: u8, last: Id) -> Run {
+        let item = match &next.body {
+            Body::Item(item) => Some(item),
+            Body::Gc | Body::Skip => None,
+        };
+        let kind = item.map_or(GC, |item| item.content.kind());
+        self.hash.update([state, kind]);
+        self.id(Id {
+            client: next.client,
+            clock: next.clock,
+        });
+        if let Some(item) = item {
+            self.place(item);
+        }
+        Run {
+            state,
+            kind,
+            last,
+            right_origin: item.and_then(|item| item.right_origin),
+            len: next.len,
+        }
+    }
+
     fn close_run(&mut self) {
         if let Some(run) = self.run.take() {
+            self.units.finish(&mut self.hash);
             self.hash.update([END]);
             self.number(u64::from(run.len));
         }
     }
 
-    fn head(&mut self, next: &Struct<'_>, item: &Item<'_>, state: u8) {
-        self.hash.update([state, item.content.kind()]);
-        self.id(Id {
-            client: next.client,
-            clock: next.clock,
-        });
+    fn place(&mut self, item: &Item<'_>) {
         for origin in [item.origin, item.right_origin] {
             self.hash.update([u8::from(origin.is_some())]);
             if let Some(id) = origin {
@@ -146,12 +169,17 @@ impl ContentDigest {
                 let mut texts = *texts;
                 for _ in 0..len {
                     if let Some(text) = texts.next() {
+                        self.hash.update([MORE]);
                         self.text(&text);
                     }
                 }
             }
             Content::Binary(value) | Content::Embed(value) => self.bytes(value),
-            Content::String(text) => self.units(text),
+            Content::String(text) => {
+                for unit in text.iter() {
+                    self.units.push(unit, &mut self.hash);
+                }
+            }
             Content::Format { key, value } => {
                 self.text(key);
                 self.bytes(value);
@@ -159,10 +187,11 @@ impl ContentDigest {
             Content::Type { type_ref, name } => {
                 self.number(*type_ref);
                 if let Some(name) = name {
+                    self.hash.update([MORE]);
                     self.text(name);
                 }
             }
-            // Every value says where it ends.
+            // Every value says where it ends, and none begins like the end of a run.
             Content::Any(values) => self.hash.update(values),
             Content::Document { guid, options } => {
                 self.text(guid);
@@ -186,27 +215,79 @@ impl ContentDigest {
     }
 
     fn text(&mut self, text: &Text<'_>) {
-        self.number(u64::from(text.units()));
-        self.units(text);
-    }
-
-    /// UTF-16, so that a text cut inside a character hashes like its halves.
-    fn units(&mut self, text: &Text<'_>) {
-        let mut buffer = [0; 128];
-        let mut filled: usize = 0;
         for unit in text.iter() {
-            if let Some(place) = buffer.get_mut(filled..filled.saturating_add(2)) {
-                place.copy_from_slice(&unit.to_be_bytes());
-                filled = filled.saturating_add(2);
-            }
-            if filled == buffer.len() {
-                self.hash.update(buffer);
-                filled = 0;
-            }
+            self.units.push(unit, &mut self.hash);
         }
-        self.hash.update(buffer.get(..filled).unwrap_or_default());
+        self.units.finish(&mut self.hash);
     }
 }
+
+/// Text on its way into the hash, in UTF-16 and in chunks that do not show how the text was cut into
+/// structs. Halves of characters that stand alone count as U+FFFD, as which they are written.
+struct Units {
+    chunk: [u8; 128],
+    filled: usize,
+    /// A first half that waits for the second one.
+    high: Option<u16>,
+}
+
+impl Default for Units {
+    fn default() -> Self {
+        Units {
+            chunk: [0; 128],
+            filled: 0,
+            high: None,
+        }
+    }
+}
+
+impl Units {
+    fn push(&mut self, unit: u16, hash: &mut Sha256) {
+        let high = self.high.take();
+        let is_low = (0xdc00..0xe000).contains(&unit);
+        match high {
+            Some(high) if is_low => {
+                self.write(high, hash);
+                return self.write(unit, hash);
+            }
+            Some(_) => self.write(REPLACEMENT, hash),
+            None => {}
+        }
+        if (0xd800..0xdc00).contains(&unit) {
+            self.high = Some(unit);
+        } else {
+            self.write(if is_low { REPLACEMENT } else { unit }, hash);
+        }
+    }
+
+    fn write(&mut self, unit: u16, hash: &mut Sha256) {
+        if self.filled == self.chunk.len() {
+            hash.update([MORE]);
+            hash.update(self.chunk);
+            self.filled = 0;
+        }
+        let end = self.filled.saturating_add(2);
+        if let Some(place) = self.chunk.get_mut(self.filled..end) {
+            place.copy_from_slice(&unit.to_be_bytes());
+            self.filled = end;
+        }
+    }
+
+    /// Ends a text; the bytes of the last chunk are counted.
+    fn finish(&mut self, hash: &mut Sha256) {
+        if self.high.take().is_some() {
+            self.write(REPLACEMENT, hash);
+        }
+        let last = self.chunk.get(..self.filled).unwrap_or_default();
+        hash.update([END]);
+        hash.update((last.len() as u64).to_be_bytes());
+        hash.update(last);
+        self.filled = 0;
+    }
+}
+
+/// The unit that stands for half a character.
+const REPLACEMENT: u16 = 0xfffd;
 
 /// Whether neighbours of this kind can be one struct.
 fn can_grow(content: &Content<'_>) -> bool {

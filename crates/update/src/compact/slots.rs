@@ -34,13 +34,30 @@ pub(super) struct Member {
     pub(super) origin: Option<Element>,
 }
 
+/// Structs can cost no bytes, so the lists of this module end at one entry for each byte of the
+/// update. Small updates may have so many entries all the same.
+const MIN_ENTRIES: usize = 65_536;
+
 #[derive(Debug)]
 struct Place<'a> {
-    /// The item that is the parent; none for a type of the document itself.
-    parent: Option<Id>,
+    below: Below,
     key: Option<Text<'a>>,
     /// The order of its entries cannot be told from the update alone.
     is_uncertain: bool,
+}
+
+/// What has to live so that what stands in a place lives.
+#[derive(Clone, Copy, Debug)]
+enum Below {
+    /// Nothing: it is collected anyway.
+    Gone,
+    /// Always there: a type of the document itself.
+    Root,
+    /// The item that is the parent.
+    Item(Id),
+    /// Both places. No client writes items whose neighbours stand in two; once what is in one of them
+    /// is collected, Yjs collects those items too.
+    Both(Slot, Slot),
 }
 
 /// Where one stretch of a client's clocks stands; it ends where the next one begins.
@@ -63,22 +80,28 @@ struct ClientSlots {
 pub(super) struct Slots<'a> {
     places: Vec<Place<'a>>,
     by_name: BTreeMap<Name<'a>, Slot>,
+    by_sides: BTreeMap<(Slot, Slot), Slot>,
     clients: Vec<ClientSlots>,
     /// Per block where the ready structs end.
     ready: Vec<Clock>,
     members: Vec<Member>,
+    /// How many more entries the lists may take, all together.
+    entries_left: Option<usize>,
 }
 
 impl<'a> Slots<'a> {
-    /// Resolves every ready struct of an update.
-    pub(super) fn resolve(update: &Update<'a>) -> Self {
+    /// Resolves every ready struct of an update; nothing when that would take more memory than a
+    /// fixed multiple of the update.
+    pub(super) fn resolve(update: &Update<'a>) -> Option<Self> {
         let mut slots = Slots {
             places: vec![Place {
-                parent: None,
+                below: Below::Gone,
                 key: None,
                 is_uncertain: true,
             }],
             by_name: BTreeMap::new(),
+            by_sides: BTreeMap::new(),
+            entries_left: Some(update.as_bytes().len().max(MIN_ENTRIES)),
             clients: update
                 .blocks()
                 .iter()
@@ -90,8 +113,15 @@ impl<'a> Slots<'a> {
         slots.ready = visit_in_causal_order(update, &mut |block, next| {
             slots.visit(update, block, next);
         });
+        slots.entries_left?;
         slots.look_at_pending(update);
-        slots
+        Some(slots)
+    }
+
+    /// Whether the lists may take one more entry; if not, nothing is resolved any more.
+    fn may_grow(&mut self) -> bool {
+        self.entries_left = self.entries_left.and_then(|left| left.checked_sub(1));
+        self.entries_left.is_some()
     }
 
     /// Where the ready structs of a block end.
@@ -124,18 +154,22 @@ impl<'a> Slots<'a> {
     /// Per place whether it is below something deleted.
     pub(super) fn dead(&self, update: &Update<'_>, deletes: &DeleteSet) -> Vec<bool> {
         let mut dead: Vec<bool> = Vec::with_capacity(self.places.len());
-        for (number, place) in self.places.iter().enumerate() {
-            // The place of a parent has a lower number: the parent was visited first.
-            let is_dead = match place.parent {
-                None => number == GONE as usize,
-                Some(id) => {
+        for place in &self.places {
+            // What a place is below has a lower number: it was visited first.
+            let of = |slot: Slot| {
+                let known = usize::try_from(slot).ok().and_then(|slot| dead.get(slot));
+                known.copied().unwrap_or(true)
+            };
+            let is_dead = match place.below {
+                Below::Gone => true,
+                Below::Root => false,
+                Below::Item(id) => {
                     let outer = update
                         .block_index(id.client)
                         .map(|block| self.of(block, id.clock));
-                    let outer = usize::try_from(outer.unwrap_or(GONE)).unwrap_or(0);
-                    deletes.contains(id.client, id.clock)
-                        || dead.get(outer).copied().unwrap_or(true)
+                    deletes.contains(id.client, id.clock) || of(outer.unwrap_or(GONE))
                 }
+                Below::Both(left, right) => of(left) || of(right),
             };
             dead.push(is_dead);
         }
@@ -160,14 +194,18 @@ impl<'a> Slots<'a> {
     }
 
     fn visit(&mut self, update: &Update<'a>, block: usize, next: &Struct<'a>) {
+        if self.entries_left.is_none() {
+            return;
+        }
         let slot = match &next.body {
             Body::Item(item) => self.slot_of(update, item),
             Body::Gc | Body::Skip => GONE,
         };
-        let Some(client) = self.clients.get_mut(block) else {
-            return;
-        };
-        if client.stretches.last().is_none_or(|last| last.slot != slot) {
+        let last = self.clients.get(block).and_then(|of| of.stretches.last());
+        if last.is_none_or(|last| last.slot != slot)
+            && self.may_grow()
+            && let Some(client) = self.clients.get_mut(block)
+        {
             client.stretches.push(Stretch {
                 start: next.clock,
                 slot,
@@ -176,23 +214,48 @@ impl<'a> Slots<'a> {
         let Body::Item(item) = &next.body else {
             return;
         };
-        if matches!(item.content, Content::Type { .. }) {
+        if matches!(item.content, Content::Type { .. })
+            && self.may_grow()
+            && let Some(client) = self.clients.get_mut(block)
+        {
             client.types.push(next.clock);
         }
-        if self.place(slot).is_none_or(|place| place.key.is_none()) {
-            return;
+        if self.place(slot).is_some_and(|place| place.key.is_some()) {
+            self.add_member(update, block, slot, next, item);
         }
+    }
+
+    fn add_member(
+        &mut self,
+        update: &Update<'a>,
+        block: usize,
+        slot: Slot,
+        next: &Struct<'a>,
+        item: &Item<'a>,
+    ) {
         if item.right_origin.is_some() {
             self.mark_uncertain(slot);
         }
-        self.members.push(Member {
-            slot,
-            first: (index_of(block), next.clock),
-            len: next.len,
-            origin: item
-                .origin
-                .and_then(|id| Some((index_of(update.block_index(id.client)?), id.clock))),
-        });
+        let block = index_of(block);
+        let origin = item
+            .origin
+            .and_then(|id| Some((index_of(update.block_index(id.client)?), id.clock)));
+        // Set over and over by one client: as if it were one struct.
+        if let Some(last) = self.members.last_mut()
+            && last.slot == slot
+            && last.first.0 == block
+            && last.first.1.checked_add(last.len) == Some(next.clock)
+            && origin == next.clock.checked_sub(1).map(|clock| (block, clock))
+        {
+            last.len = last.len.saturating_add(next.len);
+        } else if self.may_grow() {
+            self.members.push(Member {
+                slot,
+                first: (block, next.clock),
+                len: next.len,
+                origin,
+            });
+        }
     }
 
     /// Where Yjs would put an item: with its neighbours, and nowhere if one of them is collected.
@@ -206,8 +269,10 @@ impl<'a> Slots<'a> {
         if left == Some(GONE) || right == Some(GONE) {
             return GONE;
         }
-        if let Some(slot) = left.or(right) {
-            return slot;
+        match (left, right) {
+            (Some(left), Some(right)) if left != right => return self.between(left, right),
+            (Some(slot), _) | (None, Some(slot)) => return slot,
+            (None, None) => {}
         }
         match item.parent {
             Some(Parent::Item(id)) if !self.is_type(update, id) => GONE,
@@ -230,16 +295,43 @@ impl<'a> Slots<'a> {
         if let Some(slot) = self.by_name.get(&name) {
             return *slot;
         }
-        let slot = index_of(self.places.len());
-        self.places.push(Place {
-            parent: match name.parent {
-                Parent::Item(id) => Some(id),
-                Parent::Root(_) => None,
+        if !self.may_grow() {
+            return GONE;
+        }
+        let slot = self.add_place(Place {
+            below: match name.parent {
+                Parent::Item(id) => Below::Item(id),
+                Parent::Root(_) => Below::Root,
             },
             key: name.key,
             is_uncertain: false,
         });
         self.by_name.insert(name, slot);
+        slot
+    }
+
+    /// The place of items whose neighbours stand in two places.
+    fn between(&mut self, left: Slot, right: Slot) -> Slot {
+        if let Some(slot) = self.by_sides.get(&(left, right)) {
+            return *slot;
+        }
+        self.mark_uncertain(left);
+        self.mark_uncertain(right);
+        if !self.may_grow() {
+            return GONE;
+        }
+        let slot = self.add_place(Place {
+            below: Below::Both(left, right),
+            key: self.place(left).and_then(|place| place.key),
+            is_uncertain: true,
+        });
+        self.by_sides.insert((left, right), slot);
+        slot
+    }
+
+    fn add_place(&mut self, place: Place<'a>) -> Slot {
+        let slot = index_of(self.places.len());
+        self.places.push(place);
         slot
     }
 
