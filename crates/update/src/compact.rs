@@ -84,7 +84,9 @@ pub(crate) fn walk_pieces<'a>(
                 continue;
             }
             let slot = usize::try_from(slots.of(index, next.clock)).ok();
-            let is_dead = slot.and_then(|slot| dead.get(slot)).is_none_or(|dead| *dead);
+            let is_dead = slot
+                .and_then(|slot| dead.get(slot))
+                .is_none_or(|dead| *dead);
             if !is_dead && !next.is_deleted() {
                 cut(next, &mut ranges, collect, visit);
                 continue;

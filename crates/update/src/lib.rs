@@ -14,7 +14,8 @@
 //!
 //! Invariants:
 //! * no input makes a function of this crate panic, recurse with the input's nesting or allocate
-//!   more than a fixed multiple of the bytes it was given;
+//!   more than a fixed multiple of the bytes it was given (of those it gives, for [`to_v1`]: structs
+//!   can cost nothing in V2, and cost some bytes each in V1);
 //! * the output of an operation depends on the meaning of its inputs and not on their order, and
 //!   parses again;
 //! * nothing here knows about rooms, sockets, storage, time or documents.
