@@ -3,17 +3,28 @@
 //! The differential suite in `interop/update` runs it beside Yjs. Bytes are hex. A command is
 //! `{"op", "update" | "updates", "known"?}`, an answer `{"ok": …}` or `{"malformed"|"refused": …}`.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
 
 use epicenter_update::{
-    Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge, snapshot_tag, validate,
+    Collect, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest, diff,
+    ingest, merge, snapshot_tag, to_v1, to_v2, validate,
 };
 use serde_json::{Map, Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut out = std::io::stdout().lock();
-    for line in std::io::stdin().lock().lines() {
-        let command: Value = serde_json::from_str(&line?)?;
+    let mut input = BufReader::new(std::io::stdin());
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut line = String::new();
+    loop {
+        // Whoever sends many commands at once gets the answers at once.
+        if input.buffer().is_empty() {
+            out.flush()?;
+        }
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let command: Value = serde_json::from_str(&line)?;
         let answer = match answer(&command) {
             Ok(value) => json!({ "ok": value }),
             Err(UpdateError::Refused { offset, limit }) => {
@@ -22,9 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => json!({ "malformed": error.to_string() }),
         };
         writeln!(out, "{answer}")?;
-        out.flush()?;
     }
-    Ok(())
 }
 
 fn answer(command: &Value) -> Result<Value, UpdateError> {
@@ -84,11 +93,46 @@ fn answer(command: &Value) -> Result<Value, UpdateError> {
                 "missing": to_hex(&result.missing.encode()),
             }))
         }
+        // The meaning, the compacted form and its digest, in one answer.
+        "forms" => {
+            let update = Update::parse(&bytes, &limits)?;
+            let small = compact(&update, Collect::Deleted);
+            let joined = compact(&update, Collect::Nothing);
+            let read = Update::parse(&small, &limits)?;
+            let v1 = to_v1(&update);
+            Ok(json!({
+                "compact": to_hex(&small),
+                "again": to_hex(&compact(&read, Collect::Deleted)),
+                "join": to_hex(&joined),
+                "later": to_hex(&compact(&Update::parse(&joined, &limits)?, Collect::Deleted)),
+                "digest": to_hex(&content_digest(&update)),
+                "digest_compact": to_hex(&content_digest(&read)),
+                "v1": v1.as_deref().ok().map(to_hex),
+                "back": v1.ok().map(|v1| to_v2(&v1, &limits)).transpose()?.as_deref().map(to_hex),
+            }))
+        }
         "tag" => {
             let update = Update::parse(&bytes, &limits)?;
             let tag = snapshot_tag(&update.state_vector(), &update.deletes(), None);
             Ok(json!(to_hex(&tag)))
         }
+        "compact" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&compact(&update, Collect::Deleted))))
+        }
+        "join" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&compact(&update, Collect::Nothing))))
+        }
+        "digest" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&content_digest(&update))))
+        }
+        "to_v1" => {
+            let update = Update::parse(&bytes, &limits)?;
+            Ok(json!(to_hex(&to_v1(&update)?)))
+        }
+        "to_v2" => Ok(json!(to_hex(&to_v2(&bytes, &limits)?))),
         other => Ok(json!({ "unknown": other })),
     }
 }

@@ -6,9 +6,7 @@
 
 mod context;
 
-pub(crate) use context::{Context, Depth, Keys, checked_client, checked_clock};
-
-use context::CLOCK_RANGE;
+pub(crate) use context::{CLOCK_RANGE, Context, Depth, Keys, checked_client, checked_clock};
 
 use crate::any::{self, Check};
 use crate::column::{ByteReader, DiffReader, UintReader};
@@ -31,7 +29,7 @@ const SKIP: u8 = 10;
 /// Type numbers with a name: XML elements and hooks. The largest number is XML text.
 const XML_ELEMENT: u64 = 3;
 const XML_HOOK: u64 = 5;
-const LARGEST_TYPE: u64 = 6;
+pub(crate) const LARGEST_TYPE: u64 = 6;
 
 /// What precedes the structs of one client.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +163,7 @@ impl<'a> Cursor<'a> {
             }
             // Yjs cannot read these, newer versions and other engines may: the sender is told.
             kind if kind > SKIP => {
-                return Err(UpdateError::refused(info_at, "unknown kind of content"));
+                return Err(UpdateError::refused(info_at, PAST_KINDS));
             }
             kind => {
                 let own = Id { client, clock };
@@ -276,7 +274,7 @@ impl<'a> Cursor<'a> {
         if type_ref > LARGEST_TYPE {
             return Err(UpdateError::refused(at, "unknown kind of type"));
         }
-        let name = if type_ref == XML_ELEMENT || type_ref == XML_HOOK {
+        let name = if is_named_type(type_ref) {
             Some(self.read_key(context)?)
         } else {
             None
@@ -289,7 +287,7 @@ impl<'a> Cursor<'a> {
         context: &mut Context<'_, 'a>,
     ) -> Result<(Content<'a>, Clock), UpdateError> {
         let len = self.read_len(context)?;
-        let texts = JsonTexts {
+        let texts = JsonTexts::Column {
             texts: self.text,
             lengths: self.text_lengths,
         };
@@ -424,14 +422,27 @@ fn read_clock<'a>(
     }))
 }
 
+pub(crate) const PAST_KINDS: &str = "unknown kind of content";
+
 const PAST_END: &str = "a column with fewer values than the structs need";
 
+/// Whether the name of a node is written behind the number of the type.
+pub(crate) fn is_named_type(type_ref: u64) -> bool {
+    type_ref == XML_ELEMENT || type_ref == XML_HOOK
+}
+
+const NOT_JSON: &str = "a text that is not JSON";
+
 fn check_json(text: &Text<'_>, max_nesting: u32, at: usize) -> Result<(), UpdateError> {
-    const NOT_JSON: &str = "a text that is not JSON";
     // Half a character can stand only inside quotes, never at an end.
     let whole = text
         .as_whole_str()
         .ok_or(UpdateError::malformed(at, NOT_JSON))?;
+    check_json_text(whole, max_nesting, at)
+}
+
+/// Checks a text that Yjs gives to `JSON.parse`; it knows one more word.
+pub(crate) fn check_json_text(whole: &str, max_nesting: u32, at: usize) -> Result<(), UpdateError> {
     if whole == "undefined" {
         return Ok(());
     }

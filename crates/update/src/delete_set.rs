@@ -78,6 +78,20 @@ impl DeleteSet {
         })
     }
 
+    /// Whether a clock is in the set.
+    pub(crate) fn contains(&self, client: ClientId, clock: Clock) -> bool {
+        let mut ranges = self.ranges(client);
+        ranges.skip_to(clock);
+        ranges
+            .first_from(clock)
+            .is_some_and(|range| range.start <= clock)
+    }
+
+    /// The ranges of one client, to be walked with ascending clocks.
+    pub(crate) fn ranges(&self, client: ClientId) -> Ranges<'_> {
+        Ranges(self.0.get(&client).map_or(&[], Vec::as_slice))
+    }
+
     /// Nothing is deleted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -104,6 +118,29 @@ impl DeleteSet {
                 clock = range.end;
             }
         }
+    }
+}
+
+/// What is left of one client's ranges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranges<'s>(&'s [Range<Clock>]);
+
+impl Ranges<'_> {
+    /// The first range that ends behind a clock; clocks must ascend.
+    pub(crate) fn first_from(&mut self, clock: Clock) -> Option<Range<Clock>> {
+        while let Some((first, rest)) = self.0.split_first() {
+            if first.end > clock {
+                return Some(first.clone());
+            }
+            self.0 = rest;
+        }
+        None
+    }
+
+    /// Leaves out what ends at or before a clock, in logarithmic time.
+    fn skip_to(&mut self, clock: Clock) {
+        let passed = self.0.partition_point(|range| range.end <= clock);
+        self.0 = self.0.get(passed..).unwrap_or_default();
     }
 }
 

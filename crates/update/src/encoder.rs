@@ -9,6 +9,7 @@ use crate::structs::{Body, Content, Id, Item, Parent, Struct};
 use crate::text::TextWriter;
 use crate::{ClientId, Clock};
 
+const STRING: u8 = 4;
 const SKIP: u8 = 10;
 const HAS_PARENT_SUB: u8 = 0b0010_0000;
 const HAS_RIGHT_ORIGIN: u8 = 0b0100_0000;
@@ -34,6 +35,21 @@ pub(crate) struct Encoder {
     block: Option<OpenBlock>,
     /// What the structs of the open block put into the rest.
     block_rest: Vec<u8>,
+    /// The last struct of the open block, while it may still grow.
+    run: Option<Run>,
+}
+
+/// A struct whose length is not written yet, see [`Encoder::push_joined`].
+#[derive(Debug)]
+struct Run {
+    /// `None` for collected clocks.
+    kind: Option<u8>,
+    end: Clock,
+    len: Clock,
+    right_origin: Option<Id>,
+    is_deleted: bool,
+    /// Its text ends inside a character.
+    is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -44,6 +60,59 @@ struct OpenBlock {
     structs: u64,
 }
 
+impl Run {
+    /// The run that a struct begins, if its kind can grow.
+    fn of(first: &Struct<'_>, is_deleted: bool) -> Option<Self> {
+        let (kind, right_origin, is_cut) = match &first.body {
+            Body::Gc => (None, None, false),
+            Body::Skip => return None,
+            Body::Item(item) => {
+                let is_cut = match &item.content {
+                    Content::String(text) => text.ends_inside_character(),
+                    Content::Deleted | Content::Json(_) | Content::Any(_) => false,
+                    _ => return None,
+                };
+                (Some(item.content.kind()), item.right_origin, is_cut)
+            }
+        };
+        Some(Run {
+            kind,
+            end: first.end(),
+            len: first.len,
+            right_origin,
+            is_deleted,
+            is_cut,
+        })
+    }
+
+    /// Whether a struct right behind the run can be part of it.
+    fn goes_on(&mut self, next: &Struct<'_>, is_deleted: bool) -> bool {
+        let item = match &next.body {
+            Body::Gc => return self.kind.is_none(),
+            Body::Skip => return false,
+            Body::Item(item) => item,
+        };
+        let last = Id {
+            client: next.client,
+            clock: next.clock.saturating_sub(1),
+        };
+        let is_in_row = self.kind == Some(item.content.kind())
+            && item.origin == Some(last)
+            && item.right_origin == self.right_origin
+            && is_deleted == self.is_deleted;
+        if !is_in_row {
+            return false;
+        }
+        if let Content::String(text) = &item.content {
+            if self.is_cut || text.begins_inside_character() {
+                return false;
+            }
+            self.is_cut = text.ends_inside_character();
+        }
+        true
+    }
+}
+
 impl Encoder {
     /// Appends a struct: of the same client and later, or of a lower client. A gap before it is
     /// written as one; a struct that is a gap itself is left to the next one to fill.
@@ -51,6 +120,60 @@ impl Encoder {
         if next.is_skip() {
             return;
         }
+        self.head(next);
+        match &next.body {
+            Body::Gc => self.len.write(u64::from(next.len)),
+            Body::Skip => {}
+            Body::Item(item) => {
+                self.length(&item.content, next.len);
+                self.values(&item.content, next.len);
+            }
+        }
+    }
+
+    /// Appends a struct as [`Encoder::push`] does, as one with the struct before it where the two
+    /// mean the same as one: collected clocks; or elements of one kind that stand in a row, all
+    /// deleted or all living. Characters are never joined from halves.
+    pub(crate) fn push_joined(&mut self, next: &Struct<'_>, is_deleted: bool) {
+        if next.is_skip() {
+            return;
+        }
+        if !self.extend_run(next, is_deleted) {
+            self.head(next);
+            self.run = Run::of(next, is_deleted);
+        }
+        match &next.body {
+            Body::Gc | Body::Skip => {}
+            Body::Item(item) => self.values(&item.content, next.len),
+        }
+    }
+
+    /// Whether the struct belongs to the run; then the run has its length.
+    fn extend_run(&mut self, next: &Struct<'_>, is_deleted: bool) -> bool {
+        let (Some(run), Some(open)) = (&mut self.run, &mut self.block) else {
+            return false;
+        };
+        if open.client != next.client || run.end != next.clock || !run.goes_on(next, is_deleted) {
+            return false;
+        }
+        run.len = run.len.saturating_add(next.len);
+        run.end = next.end();
+        open.next = run.end;
+        true
+    }
+
+    /// Writes the length of the run, which grows no more.
+    fn close_run(&mut self) {
+        match self.run.take() {
+            Some(run) if run.kind == Some(STRING) => self.text.write_length(run.len),
+            Some(run) => self.len.write(u64::from(run.len)),
+            None => {}
+        }
+    }
+
+    /// Everything of a struct before its length.
+    fn head(&mut self, next: &Struct<'_>) {
+        self.close_run();
         if self
             .block
             .as_ref()
@@ -81,16 +204,13 @@ impl Encoder {
             write_var_uint(&mut self.block_rest, u64::from(gap));
         }
         match &next.body {
-            Body::Gc => {
-                self.info.write(0);
-                self.len.write(u64::from(next.len));
-            }
+            Body::Gc => self.info.write(0),
             Body::Skip => {}
-            Body::Item(item) => self.item(item, next.len),
+            Body::Item(item) => self.item_head(item),
         }
     }
 
-    fn item(&mut self, item: &Item<'_>, len: Clock) {
+    fn item_head(&mut self, item: &Item<'_>) {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         self.info.write(
             item.content.kind()
@@ -119,14 +239,23 @@ impl Encoder {
         if let Some(key) = &item.parent_sub {
             self.text.write(key);
         }
-        self.content(&item.content, len);
     }
 
-    fn content(&mut self, content: &Content<'_>, len: Clock) {
+    /// The length of content that has one of its own.
+    fn length(&mut self, content: &Content<'_>, len: Clock) {
         match content {
-            Content::Deleted => self.len.write(u64::from(len)),
-            Content::Json(texts) => {
+            Content::Deleted | Content::Json(_) | Content::Any(_) => {
                 self.len.write(u64::from(len));
+            }
+            Content::String(text) => self.text.write_length(text.units()),
+            _ => {}
+        }
+    }
+
+    fn values(&mut self, content: &Content<'_>, len: Clock) {
+        match content {
+            Content::Deleted => {}
+            Content::Json(texts) => {
                 let mut texts = *texts;
                 for _ in 0..len {
                     match texts.next() {
@@ -136,7 +265,7 @@ impl Encoder {
                 }
             }
             Content::Binary(bytes) => write_var_bytes(&mut self.block_rest, bytes),
-            Content::String(text) => self.text.write(text),
+            Content::String(text) => self.text.append(text),
             Content::Embed(value) => self.block_rest.extend_from_slice(value),
             Content::Format { key, value } => {
                 self.key(key);
@@ -148,10 +277,7 @@ impl Encoder {
                     self.key(name);
                 }
             }
-            Content::Any(values) => {
-                self.len.write(u64::from(len));
-                self.block_rest.extend_from_slice(values);
-            }
+            Content::Any(values) => self.block_rest.extend_from_slice(values),
             Content::Document { guid, options } => {
                 self.text.write(guid);
                 self.block_rest.extend_from_slice(options);
@@ -172,6 +298,7 @@ impl Encoder {
     }
 
     fn close_block(&mut self) {
+        self.close_run();
         if let Some(open) = self.block.take() {
             write_var_uint(&mut self.rest, open.structs);
             write_var_uint(&mut self.rest, u64::from(open.first));

@@ -54,8 +54,20 @@ pub fn ingest(update: &Update<'_>, known: &StateVector) -> Ingest {
         return ingest;
     }
     let mut progress = Progress::new(update, known);
-    progress.run();
+    progress.run(&mut |_, _| {});
     progress.finish()
+}
+
+/// Visits every struct whose dependencies are all in the update, each after what it depends on, with
+/// the place of its block; gives per block the clock at which its visited structs end.
+pub(crate) fn visit_in_causal_order<'a>(
+    update: &Update<'a>,
+    visit: &mut impl FnMut(usize, &Struct<'a>),
+) -> Vec<Clock> {
+    let known = StateVector::default();
+    let mut progress = Progress::new(update, &known);
+    progress.run(visit);
+    progress.clients.iter().map(|client| client.ready).collect()
 }
 
 /// The common case, without any lists: an update of at most one client that is ready as a whole.
@@ -168,12 +180,12 @@ impl<'u, 'a> Progress<'u, 'a> {
         }
     }
 
-    fn run(&mut self) {
+    fn run(&mut self, visit: &mut impl FnMut(usize, &Struct<'a>)) {
         while let Some(index) = self.work.pop() {
             let Some(block) = self.update.blocks().get(index) else {
                 continue;
             };
-            self.go_on(index, block);
+            self.go_on(index, block, visit);
             let Some(client) = self.clients.get(index) else {
                 continue;
             };
@@ -195,7 +207,7 @@ impl<'u, 'a> Progress<'u, 'a> {
     }
 
     /// Moves one client as far as it comes.
-    fn go_on(&mut self, index: usize, block: &Block) {
+    fn go_on(&mut self, index: usize, block: &Block, visit: &mut impl FnMut(usize, &Struct<'a>)) {
         let Some(mut client) = self.clients.get(index).cloned() else {
             return;
         };
@@ -226,6 +238,7 @@ impl<'u, 'a> Progress<'u, 'a> {
                 if client.stuck_on.is_some() {
                     break;
                 }
+                visit(index, &next);
                 client.ready = next.end();
             }
             passed = passed.saturating_add(1);

@@ -5,7 +5,8 @@
 //! A relay never needs the document that an update belongs to. What a room does with Yjs data can be
 //! done on the updates themselves: check that one is well formed ([`validate`]), find out what it
 //! brings that is new and complete ([`ingest`]), join many into one ([`merge`]) and answer a peer
-//! with what it lacks ([`diff`]). Updates are in encoding V2, the one of the wire.
+//! with what it lacks ([`diff`]); a log that has grown is compacted ([`compact`]). Updates are in
+//! encoding V2, the one of the wire; V1 is read and written for interchange ([`to_v2`], [`to_v1`]).
 //!
 //! The flow inside: [`Update::parse`] runs a cursor over the columns of an update once and keeps
 //! spans and a few checkpoints, never a list of structs. Every other operation walks the checked
@@ -13,7 +14,8 @@
 //!
 //! Invariants:
 //! * no input makes a function of this crate panic, recurse with the input's nesting or allocate
-//!   more than a fixed multiple of the bytes it was given;
+//!   more than a fixed multiple of the bytes it was given (of those it gives, for [`to_v1`]: structs
+//!   can cost nothing in V2, and cost some bytes each in V1);
 //! * the output of an operation depends on the meaning of its inputs and not on their order, and
 //!   parses again;
 //! * nothing here knows about rooms, sockets, storage, time or documents.
@@ -25,9 +27,11 @@
 
 mod any;
 mod column;
+mod compact;
 mod cursor;
 mod delete_set;
 mod diff;
+mod digest;
 mod encoder;
 mod error;
 mod ingest;
@@ -40,9 +44,13 @@ mod summary;
 mod tag;
 mod text;
 mod update;
+mod v1;
+mod value;
 
+pub use compact::{Collect, compact};
 pub use delete_set::DeleteSet;
 pub use diff::diff;
+pub use digest::content_digest;
 pub use error::{Limits, UpdateError};
 pub use ingest::{Ingest, Ready, ingest};
 pub use merge::merge;
@@ -50,6 +58,7 @@ pub use state_vector::StateVector;
 pub use summary::Summary;
 pub use tag::snapshot_tag;
 pub use update::{Update, validate};
+pub use v1::{to_v1, to_v2};
 
 /// A Yjs client id: 1 to 2^53-1.
 ///

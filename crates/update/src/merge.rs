@@ -36,6 +36,7 @@ pub fn merge(updates: &[Update<'_>]) -> Vec<u8> {
     }
     leaves.sort_unstable_by_key(|leaf| (Reverse(leaf.client), leaf.first, leaf.end, leaf.update));
 
+    let mut ranks = Vec::new();
     let mut encoder = Encoder::default();
     let mut rest = leaves.as_mut_slice();
     while !rest.is_empty() {
@@ -49,10 +50,14 @@ pub fn merge(updates: &[Update<'_>]) -> Vec<u8> {
             }
             continue;
         }
-        cluster.sort_by(|left, right| left.order(right, updates));
+        if ranks.is_empty() {
+            ranks = ranks_of(updates);
+        }
+        let order = |leaf: &Leaf| (leaf.first, leaf.end, ranks.get(leaf.update).copied());
+        cluster.sort_unstable_by_key(order);
         // The same update twice must not give the tree another shape.
         let mut distinct: Vec<&Leaf> = cluster.iter().collect();
-        distinct.dedup_by(|left, right| left.order(right, updates).is_eq());
+        distinct.dedup_by_key(|leaf| order(leaf));
         if let Some(mut source) = Source::build(&distinct, updates) {
             while let Some(next) = source.next() {
                 encoder.push(&next);
@@ -83,14 +88,25 @@ impl Leaf {
         let block: &Block = update.blocks().get(self.block)?;
         Some(update.walk_block(block))
     }
+}
 
-    /// An order that does not depend on the order of the updates.
-    fn order(&self, other: &Leaf, updates: &[Update<'_>]) -> Ordering {
-        let bytes = |leaf: &Leaf| updates.get(leaf.update).map(Update::as_bytes);
-        (self.first, self.end)
-            .cmp(&(other.first, other.end))
-            .then_with(|| bytes(self).cmp(&bytes(other)))
+/// The places of the updates in an order that depends on their bytes alone; the same bytes have the
+/// same place. Clusters sort by this number: to compare the bytes again for every client would cost
+/// their square.
+fn ranks_of(updates: &[Update<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..updates.len()).collect();
+    let bytes = |index: &usize| updates.get(*index).map(Update::as_bytes);
+    order.sort_unstable_by_key(bytes);
+    let mut ranks = vec![0; updates.len()];
+    let groups = order.chunk_by(|left, right| bytes(left) == bytes(right));
+    for (place, same) in groups.enumerate() {
+        for index in same {
+            if let Some(rank) = ranks.get_mut(*index) {
+                *rank = place;
+            }
+        }
     }
+    ranks
 }
 
 /// How many of the first leaves overlap directly or through each other.

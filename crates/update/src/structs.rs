@@ -76,16 +76,29 @@ pub(crate) enum Content<'a> {
 
 /// JSON texts one after the other, as many as the struct is long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct JsonTexts<'a> {
-    pub(crate) texts: TextReader<'a>,
-    pub(crate) lengths: UintReader<'a>,
+pub(crate) enum JsonTexts<'a> {
+    /// In the string column of V2.
+    Column {
+        texts: TextReader<'a>,
+        lengths: UintReader<'a>,
+    },
+    /// Each with its length before it, as in V1.
+    Strings(Reader<'a>),
 }
 
 impl<'a> JsonTexts<'a> {
     /// The next text. A checked update always has as many as its struct is long.
     pub(crate) fn next(&mut self) -> Option<Text<'a>> {
-        let units = self.lengths.read().ok()??;
-        self.texts.read(units)
+        match self {
+            JsonTexts::Column { texts, lengths } => {
+                let units = lengths.read().ok()??;
+                texts.read(units)
+            }
+            JsonTexts::Strings(reader) => {
+                let text = std::str::from_utf8(reader.read_var_bytes().ok()?).ok()?;
+                Some(Text::whole(text))
+            }
+        }
     }
 }
 

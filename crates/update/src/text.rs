@@ -24,9 +24,34 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A text of its own.
+    pub(crate) fn whole(text: &'a str) -> Self {
+        let units = if text.is_ascii() {
+            text.len()
+        } else {
+            text.encode_utf16().count()
+        };
+        Text {
+            lead: 0,
+            text,
+            trail: 0,
+            units: u32::try_from(units).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The text without its halves, if it has none.
     pub(crate) fn as_whole_str(&self) -> Option<&'a str> {
         (self.lead == 0 && self.trail == 0).then_some(self.text)
+    }
+
+    /// The first unit is the second half of a character, or what is left of it.
+    pub(crate) fn begins_inside_character(&self) -> bool {
+        self.lead != 0
+    }
+
+    /// The last unit is the first half of a character, or what is left of it.
+    pub(crate) fn ends_inside_character(&self) -> bool {
+        self.trail != 0
     }
 
     /// Length in UTF-16 units.
@@ -39,7 +64,7 @@ impl<'a> Text<'a> {
         self.text.len()
     }
 
-    fn iter(&self) -> impl Iterator<Item = u16> + 'a {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u16> + use<'a> {
         let unit = |unit: u16| (unit != 0).then_some(unit);
         unit(self.lead)
             .into_iter()
@@ -215,7 +240,16 @@ pub(crate) struct TextWriter {
 
 impl TextWriter {
     pub(crate) fn write(&mut self, text: &Text<'_>) {
-        self.lengths.write(u64::from(text.units));
+        self.write_length(text.units);
+        self.append(text);
+    }
+
+    /// The length of one string, of which [`TextWriter::append`] writes one part or several.
+    pub(crate) fn write_length(&mut self, units: u32) {
+        self.lengths.write(u64::from(units));
+    }
+
+    pub(crate) fn append(&mut self, text: &Text<'_>) {
         if text.lead != 0 {
             self.push_unit(text.lead);
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use epicenter_update::{Ready, StateVector, UpdateError, diff, ingest};
+use epicenter_update::{
+    Collect, Limits, Ready, StateVector, UpdateError, compact, content_digest, diff, ingest, to_v1,
+    to_v2,
+};
 use proptest::prelude::*;
 
 use crate::model::{Body, Content, Item, Model, Parent, Struct, elements, encode};
@@ -154,6 +157,15 @@ impl World {
         }
         model.deletes = ranges.into_iter().rev().collect();
         encode(&model)
+    }
+
+    fn without_keys(mut self) -> Self {
+        for next in self.structs.values_mut().flatten() {
+            if let Body::Item(item) = &mut next.body {
+                item.sub = None;
+            }
+        }
+        self
     }
 
     fn whole(&self) -> Vec<u8> {
@@ -310,6 +322,55 @@ proptest! {
         prop_assert_eq!(elements(&room.everything()), elements(&all));
         prop_assert_eq!(&room.deletes, &parse(&all).deletes());
         prop_assert_eq!(&room.known, &parse(&all).state_vector());
+    }
+
+    #[test]
+    fn compaction_keeps_what_an_update_means(world in world(), cuts in cuts()) {
+        let mut inputs = updates(&world, &cuts);
+        // `exercise` compacts everything it is given, and compares.
+        for input in &inputs {
+            exercise(input, None).unwrap();
+        }
+        exercise(&merged(&inputs), Some(&inputs[0])).unwrap();
+        inputs.push(world.whole());
+        exercise(&merged(&inputs), None).unwrap();
+    }
+
+    /// Without keys: an entry that comes later can make uncertain what had been certain, and what was
+    /// hidden by then stays deleted, as in Yjs.
+    #[test]
+    fn what_was_compacted_on_the_way_makes_no_difference(world in world(), cuts in cuts()) {
+        let world = world.without_keys();
+        let mut inputs = updates(&world, &cuts);
+        let some = merged(&inputs);
+        inputs.push(world.whole());
+        let all = merged(&inputs);
+        let early = compact(&parse(&some), Collect::Deleted);
+        inputs.push(early);
+        let late = merged(&inputs);
+        prop_assert_eq!(content_digest(&parse(&late)), content_digest(&parse(&all)));
+        prop_assert_eq!(compact(&parse(&late), Collect::Deleted), compact(&parse(&all), Collect::Deleted));
+    }
+
+    #[test]
+    fn the_other_encoding_says_the_same(world in world(), cuts in cuts()) {
+        for input in updates(&world, &cuts).iter().chain([&world.whole()]) {
+            let canonical = merged(&[input]);
+            let v1 = to_v1(&parse(input)).unwrap();
+            prop_assert_eq!(to_v2(&v1, &Limits::default()).unwrap(), canonical);
+        }
+    }
+
+    #[test]
+    fn broken_bytes_do_no_harm_as_v1(world in world(), faults in prop::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
+        let mut bytes = to_v1(&parse(&world.whole())).unwrap();
+        for (at, byte) in faults {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = byte;
+        }
+        if let Ok(v2) = to_v2(&bytes, &Limits::default()) {
+            exercise(&v2, None).unwrap();
+        }
     }
 
     #[test]

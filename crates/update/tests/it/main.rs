@@ -4,9 +4,12 @@
     reason = "helpers of tests fail as the tests themselves do"
 )]
 
+mod compact;
 mod delete_set;
+mod digest;
 mod hostile;
 mod ingest;
+mod kv_lww;
 mod laws;
 mod lib0;
 mod memory;
@@ -16,3 +19,4 @@ mod parse;
 mod support;
 mod sync_frames;
 mod tag;
+mod v1;

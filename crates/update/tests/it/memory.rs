@@ -3,9 +3,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use epicenter_update::{Limits, Ready, Update, diff, ingest, merge, validate};
+use epicenter_update::{
+    Collect, Limits, Ready, Update, compact, content_digest, diff, ingest, merge, to_v1, to_v2,
+    validate,
+};
 
-use crate::model::{Body, Content, after, block, root_item, text, update};
+use crate::model::{Body, Content, Item, Parent, after, block, root_item, text, update};
 use crate::support::{bytes_of, clocks, vectors};
 
 thread_local! {
@@ -111,6 +114,22 @@ fn check_bounded(name: &str, bytes: &[u8]) {
         drop(merge(&[update.clone(), update]));
     });
     assert!(peak <= bound, "{name}: {peak} > {bound}");
+    // Compaction has lists of places besides, which may have so many entries whatever the input.
+    let bound = bound + 65_536 * 150;
+    let (_, peak, ()) = measure(|| {
+        let update = Update::parse(bytes, &Limits::default()).unwrap();
+        drop(compact(&update, Collect::Deleted));
+        content_digest(&update);
+        let _: Result<Vec<u8>, _> = to_v2(bytes, &Limits::default());
+    });
+    assert!(peak <= bound, "{name}: compaction {peak} > {bound}");
+    // Structs that cost nothing in V2 cost some bytes each in V1.
+    let (_, peak, v1) = measure(|| {
+        let update = Update::parse(bytes, &Limits::default()).unwrap();
+        to_v1(&update).unwrap_or_default()
+    });
+    let bound = bound + v1.len() * 4;
+    assert!(peak <= bound, "{name}: to V1 {peak} > {bound}");
 }
 
 #[test]
@@ -146,4 +165,32 @@ fn memory_is_a_multiple_of_the_input() {
         "empty keys",
         &update(vec![block(3, 0, vec![empty; 50_000])], &[]),
     );
+    // A key that one client sets a million times, every value a type of its own.
+    let first = Body::Item(Item {
+        sub: Some("k".into()),
+        ..root_item(Content::Type(1, None))
+    });
+    let over =
+        (1..1_000_000_u32).map(|clock| Body::Item(after((3, clock - 1), Content::Type(1, None))));
+    let set = update(
+        vec![block(3, 0, [first].into_iter().chain(over).collect())],
+        &[],
+    );
+    assert!(set.len() < 60);
+    check_bounded("types under a key", &set);
+    // A type in the one before it, and so on.
+    let nested = (0..1_000_000_u32).map(|clock| {
+        let parent = clock.checked_sub(1).map(|clock| Parent::Item((3, clock)));
+        Body::Item(Item {
+            parent: parent.or_else(|| Some(Parent::Root("r".into()))),
+            ..root_item(Content::Type(1, None))
+        })
+    });
+    let nested = update(vec![block(3, 0, nested.collect())], &[(3, &[(0, 1)])]);
+    assert!(nested.len() < 60);
+    check_bounded("types in types", &nested);
+    // An embed of many small values.
+    let small = [vec![117, 0xa0, 0x8d, 6], vec![126; 100_000]].concat();
+    let embed = Body::Item(root_item(Content::Embed(small)));
+    check_bounded("an embed", &update(vec![block(3, 0, vec![embed])], &[]));
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use epicenter_update::{
-    DeleteSet, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge, validate,
+    Collect, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest,
+    diff, ingest, merge, to_v1, to_v2, validate,
 };
 use serde_json::Value;
 
@@ -35,6 +36,12 @@ pub(crate) fn vectors(name: &str) -> Vec<Value> {
         Value::Array(cases) => cases,
         other => panic!("{name} has no cases: {other}"),
     }
+}
+
+/// A file of this repository that has more than cases.
+pub(crate) fn own_vectors(name: &str) -> Value {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors")).join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Update<'_> {
@@ -170,6 +177,8 @@ pub(crate) fn exercise(bytes: &[u8], base: Option<&[u8]>) -> Result<(), UpdateEr
             parse(pending);
         }
     }
+    exercise_compaction(&update, bytes);
+    exercise_v1(&update, bytes);
     if let Some(base) = base {
         let joined = merged(&[base, bytes]);
         assert_eq!(merged(&[bytes, base]), joined, "the order of a merge");
@@ -181,4 +190,31 @@ pub(crate) fn exercise(bytes: &[u8], base: Option<&[u8]>) -> Result<(), UpdateEr
         parse(&diff(&parse(&room.everything()), &vector));
     }
     Ok(())
+}
+
+fn exercise_compaction(update: &Update<'_>, bytes: &[u8]) {
+    for collect in [Collect::Deleted, Collect::Nothing] {
+        let output = compact(update, collect);
+        let read = parse(&output);
+        assert_eq!(compact(&read, collect), output, "compacted again");
+        assert_eq!(read.state_vector(), update.state_vector());
+        assert_eq!(read.summary().structs, update.summary().structs);
+        assert!(read.deletes().contains_all(&update.deletes()));
+        assert_eq!(content_digest(&read), content_digest(update));
+        let joined = merged(&[&output[..], bytes]);
+        assert_eq!(content_digest(&parse(&joined)), content_digest(update));
+    }
+}
+
+/// What has a form in V1 comes back from it; nothing comes out of V1 bytes but updates.
+fn exercise_v1(update: &Update<'_>, bytes: &[u8]) {
+    if let Ok(v1) = to_v1(update) {
+        let back = to_v2(&v1, &Limits::default()).unwrap_or_else(|error| panic!("{error}"));
+        let read = parse(&back);
+        assert_eq!(read.summary(), update.summary());
+        assert_eq!(to_v1(&read).as_ref(), Ok(&v1), "there and back and there");
+    }
+    if let Ok(back) = to_v2(bytes, &Limits::default()) {
+        parse(&back);
+    }
 }
