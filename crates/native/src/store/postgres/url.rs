@@ -131,6 +131,8 @@ fn split_tls(text: &str) -> Result<(String, Tls), UrlError> {
                 let path = form_urlencoded_path(path).ok_or(UrlError::Malformed)?;
                 tls.roots = Some(path);
             }
+            // What follows a `?` that stands in a password; the driver would take it for a part of the password.
+            None if !pair.is_empty() => return Err(UrlError::Malformed),
             _ => others.push(pair),
         }
     }
