@@ -53,7 +53,7 @@ export class Cluster {
     });
     if (made.status !== 0) throw new Error(`initdb: ${made.error ?? made.stderr}`);
     const port = await freePort();
-    const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: cluster.#folder, fsync: 'off' };
+    const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: cluster.#folder };
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const watch = new Watch();
     let log = '';

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Hub, PASSWORD } from '../lib/hub.mjs';
 import { App, Browser, CLIENTS, cookieName, locationOf, oauthConfig, sessionOf } from '../lib/oauth.mjs';
+import { RawUpgrade } from '../lib/raw-upgrade.mjs';
 import { inParallel } from '../lib/waiting.mjs';
 
 const ADA = 'ada@example.com';
@@ -236,6 +237,23 @@ describe('one request, one credential', () => {
     stale.setCookie(cookieName(hub), 'B'.repeat(43));
     assert.equal((await both(stale, grant.access_token)).status, 200);
     assert.equal((await sessionOf(hub, grant.access_token)).status, 200, "a browser's sign-out ends no app");
+  });
+});
+
+describe('rooms take bearers only', () => {
+  test('a living session opens no room and no socket', async () => {
+    const ada = await Browser.signedIn(hub, ADA);
+    const { ownerId } = (await ada.send('GET', '/api/session')).json();
+    const room = `/api/owners/${ownerId}/rooms/by-cookie`;
+    for (const method of ['GET', 'PUT', 'DELETE']) {
+      assert.equal((await ada.send(method, room, { headers: { Origin: hub.origin } })).status, 401, method);
+    }
+    const raw = await RawUpgrade.open(hub, `${room}?deviceId=a`, {
+      Cookie: ada.cookieHeader,
+      'Sec-WebSocket-Protocol': 'epicenter',
+    });
+    assert.equal((await raw.closing()).code, 4401);
+    raw.end();
   });
 });
 

@@ -207,7 +207,11 @@ describe('requests without an upgrade', () => {
     'no token': [() => ({}), 401, 'InvalidToken'],
     'a bad token': [() => ({ Authorization: 'Bearer nonsense' }), 401, 'InvalidToken'],
     'an empty bearer': [() => ({ Authorization: 'Bearer ' }), 401, 'InvalidToken'],
-    'a cookie only': [() => ({ Cookie: `__Host-epicenter_session=${user.token}` }), 401, 'InvalidToken'],
+    'a cookie only': [
+      () => ({ Cookie: `__Host-epicenter_session=${user.token}`, Origin: hub.origin }),
+      401,
+      'InvalidToken',
+    ],
     'two bearers': [
       () => ({ Authorization: [`Bearer ${user.token}`, `Bearer ${bob.token}`] }),
       400,
