@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
     algebra: { type: 'string' },
     seeds: { type: 'string', default: '1000' },
     first: { type: 'string', default: '1' },
-    mutations: { type: 'string', default: '5' },
+    mutations: { type: 'string', default: '3' },
     workers: { type: 'string', default: '2' },
     vectors: { type: 'string', default: here('../../vectors') },
     plan: { type: 'string' },
@@ -37,7 +37,7 @@ const { values: options } = parseArgs({
 if (!options.algebra) throw new Error('--algebra PATH is required: the built example `algebra`');
 
 /** Histories under way at once in one worker, so that neither side of the pipe waits for the other. */
-const AT_ONCE = 8;
+const AT_ONCE = 16;
 /** After so many failures a run ends: there is enough to look at. */
 const ENOUGH = 5;
 

@@ -8,6 +8,8 @@ export const unhex = (text) => new Uint8Array(Buffer.from(text, 'hex'));
 export class Algebra {
   #child;
   #waiting = [];
+  /** Commands that go out together: a write for each would cost more than most answers. */
+  #unsent = [];
   #ended = null;
 
   constructor(path) {
@@ -24,8 +26,13 @@ export class Algebra {
   /** The answer, whatever it is. Several questions may be under way. */
   ask(command) {
     if (this.#ended) return Promise.reject(new Error(this.#ended));
-    this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+    if (this.#unsent.push(`${JSON.stringify(command)}\n`) === 1) setImmediate(() => this.#send());
     return new Promise((resolve, reject) => this.#waiting.push({ command, resolve, reject }));
+  }
+
+  #send() {
+    this.#child.stdin.write(this.#unsent.join(''));
+    this.#unsent = [];
   }
 
   /** The result of a command that must succeed. */

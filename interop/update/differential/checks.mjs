@@ -119,7 +119,7 @@ async function deliveries(algebra, rng, updates, expected) {
     if (index === lost) continue;
     await room.receive(update);
     Y.applyUpdateV2(reference, update);
-    if (rng.chance(0.4)) room = await room.reloaded(rng.pick(['merge', 'compact', 'join']));
+    if (rng.chance(0.25)) room = await room.reloaded(rng.pick(['merge', 'compact', 'join']));
     // Yjs may hold a whole transaction back where single structs are ready; the room never has less.
     for (const [client, clock] of Object.entries(vectorOf(reference))) {
       if ((room.known[client] ?? 0) < clock) throw new Error(`the room is behind Yjs: ${client} ${room.known[client]} < ${clock}`);

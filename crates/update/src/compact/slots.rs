@@ -315,11 +315,11 @@ impl<'a> Slots<'a> {
         if let Some(slot) = self.by_sides.get(&(left, right)) {
             return *slot;
         }
-        self.mark_uncertain(left);
-        self.mark_uncertain(right);
         if !self.may_grow() {
             return GONE;
         }
+        // Nothing is said about the keys of the two sides: what stands here may be collected, and then
+        // they must count as they did before.
         let slot = self.add_place(Place {
             below: Below::Both(left, right),
             key: self.place(left).and_then(|place| place.key),
