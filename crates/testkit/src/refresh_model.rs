@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use epicenter_identity::{ClientId, Scopes, UserId};
-use epicenter_server::accounts::store::{Act, Actor, SessionId};
+use epicenter_server::accounts::store::{
+    Accounts, Act, Actor, Created, Door, NewAccount, SessionId,
+};
 use epicenter_server::config::OAuthConfig;
 use epicenter_server::oauth::store::{AuthorizationCode, Grants};
 use epicenter_server::oauth::{
@@ -103,6 +105,49 @@ impl ModelTally {
         self.caught += other.caught;
         self.lost.extend(other.lost);
     }
+}
+
+/// Makes an account in an empty store, plays, and checks the tally: nobody honest was signed out, every theft ended its grant, and everything that can happen did.
+///
+/// # Panics
+/// When it is otherwise.
+pub async fn play<S: Accounts + Grants + Users + 'static>(store: Arc<S>, plan: &ModelPlan) {
+    let user = UserId::parse("ada").expect("a valid id");
+    let account = NewAccount {
+        id: user.clone(),
+        email: "ada@example.com".to_owned(),
+        email_verified: true,
+        name: "Ada".to_owned(),
+        password_hash: None,
+        admin: true,
+    };
+    let act = Act {
+        at_ms: 0,
+        actor: Actor::Operator,
+        ip: None,
+    };
+    let created = store.create_account(&account, &Door::Operator, &act).await;
+    assert_eq!(created, Ok(Created::Done));
+    let store = ModelStore {
+        grants: store.clone(),
+        users: store,
+        user,
+    };
+    let refreshes = plan.refreshes;
+    let tally = run(&store, plan).await;
+    assert_eq!(tally.lost, Vec::<String>::new());
+    assert_eq!(tally.caught, tally.thefts);
+    assert!(tally.refreshes >= refreshes);
+    // A few in ten thousand, whatever the seed.
+    let seldom = refreshes / 2_000;
+    let counts = [
+        tally.thefts,
+        tally.mishaps,
+        tally.concurrent,
+        tally.late_tabs,
+        tally.late_retries,
+    ];
+    assert!(counts.into_iter().all(|count| count > seldom), "{tally:?}");
 }
 
 /// Plays.
