@@ -4,6 +4,7 @@
 //!
 //! This process drives the servers from one thread; a benchmark ends by itself, and the servers it started end with it.
 
+mod algebra;
 mod disk;
 mod edits;
 mod first;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Benchmark {
     /// Delivery rate, latency and memory of one hub, beside y-sweet where it is installed
     First(first::Options),
+    /// The update algebra beside Yjs, and beside yrs when built with `--features yrs`
+    Update(algebra::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| match benchmark {
             Benchmark::First(options) => runtime.block_on(first::run(&options)),
+            Benchmark::Update(options) => algebra::run(&options),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
