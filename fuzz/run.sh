@@ -30,7 +30,7 @@ for target in "${targets[@]}"; do
     echo "=== fuzz $target"
     # An input may hold 512 MB and take 10 s; sanitized code is some ten times slower and larger than it is outside.
     outcome=0
-    "target/$triple/release/$target" "$found" "corpus/$target" \
+    "target/$triple/release/$target" "$found" "corpus/$target" seeds \
         -max_total_time="$seconds" -rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10 -max_len=2048 \
         -artifact_prefix="artifacts/$target/" -print_final_stats=1 >"target/$target.log" 2>&1 || outcome=$?
     if [ "$outcome" != 0 ]; then

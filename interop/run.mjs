@@ -54,6 +54,7 @@ if (existsSync(here(differential)) && isWanted(differential)) {
   if (!existsSync(algebra)) {
     stop(`no driver at ${algebra}`, 'run `cargo build --release -p epicenter-update --example algebra`, or set ALGEBRA_BIN');
   }
-  results.push(run([differential, '--algebra', algebra, '--seeds', process.env.DIFFERENTIAL_SEEDS ?? '1000']));
+  results.push(run([differential, '--algebra', algebra, '--seeds', process.env.DIFFERENTIAL_SEEDS ?? '10000']));
+  results.push(run(['update/size.mjs', '--algebra', algebra]));
 }
 process.exit(results.every((result) => result === 0) ? 0 : 1);

@@ -1,4 +1,4 @@
-//! Writes seeds from the vectors into the corpora, and says how many inputs of each corpus parse.
+//! Writes the updates of vectors into `seeds/`, and says how many inputs of each corpus parse.
 //!
 //! Usage: `corpus seeds VECTOR.json...` or `corpus report`.
 
@@ -34,11 +34,7 @@ fn seeds(file: &str) -> io::Result<()> {
         bytes.extend((0..word.len()).step_by(2).filter_map(|at| u8::from_str_radix(&word[at..at + 2], 16).ok()));
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
-        for target in TARGETS {
-            let folder = Path::new("corpus").join(target);
-            fs::create_dir_all(&folder)?;
-            fs::write(folder.join(format!("{:016x}", hasher.finish())), &bytes)?;
-        }
+        fs::write(Path::new("seeds").join(format!("{:016x}", hasher.finish())), &bytes)?;
     }
     Ok(())
 }

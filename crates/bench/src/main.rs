@@ -4,6 +4,7 @@
 //!
 //! This process drives the servers from one thread; a benchmark ends by itself, and the servers it started end with it.
 
+mod algebra;
 mod disk;
 mod edits;
 mod first;
@@ -36,6 +37,8 @@ enum Benchmark {
     First(first::Options),
     /// Codes, refreshes and token checks of one hub, beside npm's oidc-provider where it is installed
     Identity(identity::Options),
+    /// The update algebra beside Yjs, and beside yrs when built with `--features yrs`
+    Update(algebra::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| match benchmark {
             Benchmark::First(options) => runtime.block_on(first::run(&options)),
             Benchmark::Identity(options) => runtime.block_on(identity::run(&options)),
+            Benchmark::Update(options) => algebra::run(&options),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -315,3 +315,28 @@ fn overlapping_runs_of_structs_without_bytes_do_not_take_quadratic_time() {
     let output = merged(&inputs);
     assert_eq!(parse(&output).state_vector().clock(3), 20_064);
 }
+
+/// What was compared of one struct says nothing about the next one.
+#[test]
+fn each_struct_is_compared_anew() {
+    let long = update(
+        vec![block(7, 0, vec![item(text("abcd")), Body::Gc(2)])],
+        &[],
+    );
+    let short = update(
+        vec![block(
+            7,
+            1,
+            vec![
+                Body::Item(after((7, 0), Content::Deleted(2))),
+                Body::Skip(1),
+                item(text("xy")),
+            ],
+        )],
+        &[],
+    );
+    assert_eq!(
+        merge_all(&[long, short]).blocks,
+        vec![block(7, 0, vec![item(text("abcd")), item(text("xy"))])]
+    );
+}

@@ -1,0 +1,242 @@
+//! The update algebra beside Yjs and, where it is built in, yrs: the same inputs, the same machine, one run.
+//!
+//! `interop/update/bench.mjs` makes the inputs and measures Yjs on them. Every operation runs in a process of its own, so that
+//! its high-water mark of memory is its own; the fastest of its runs counts, in time of the processors.
+
+#[cfg(feature = "yrs")]
+mod peer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use epicenter_update::{
+    Collect, Limits, StateVector, Update, compact, diff, ingest, merge, to_v1, validate,
+};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+use crate::table::{Table, print, tell};
+
+/// An operation is repeated for so much time of the processors.
+const REPEAT_FOR: Duration = Duration::from_secs(1);
+
+/// Which part of the benchmark to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The largest log of edits: 10,000, 100,000 or 1,000,000
+    #[arg(long, default_value_t = 100_000)]
+    largest: usize,
+    /// Folder for the inputs
+    #[arg(long, default_value = "target/bench-update")]
+    directory: PathBuf,
+    /// The script that makes the inputs and measures Yjs
+    #[arg(long, default_value = "interop/update/bench.mjs")]
+    peer: PathBuf,
+    /// Measure one operation on one file in this process: OPERATION FILE
+    #[arg(long, num_args = 2, hide = true)]
+    measure: Option<Vec<String>>,
+}
+
+/// Prints one table for each engine that is beside.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some([operation, file]) = options.measure.as_deref() {
+        return measure(operation, Path::new(file));
+    }
+    fs::create_dir_all(&options.directory)?;
+    tell("Yjs …");
+    let yjs = Command::new("node")
+        .arg(&options.peer)
+        .arg(&options.directory)
+        .arg(options.largest.to_string())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("node cannot be started")?;
+    ensure!(yjs.status.success(), "the script of Yjs failed");
+    let yjs: Value = serde_json::from_slice(&yjs.stdout)?;
+    compare("yjs", &yjs, options, |_, _, beside| {
+        Ok(Some(beside.clone()))
+    })?;
+    if cfg!(feature = "yrs") {
+        compare("yrs", &yjs, options, |operation, file, _| {
+            measured(&format!("yrs-{operation}"), file).map(Some)
+        })?;
+    }
+    Ok(())
+}
+
+/// A table of this crate beside another engine; `other` gives what that one took.
+fn compare(
+    name: &'static str,
+    workloads: &Value,
+    options: &Options,
+    other: impl Fn(&str, &Path, &Value) -> anyhow::Result<Option<Value>>,
+) -> anyhow::Result<()> {
+    let mut table = Table::new(vec!["hub", name]);
+    for (workload, operations) in workloads.as_object().into_iter().flatten() {
+        let file = options.directory.join(workload);
+        let inputs = read(&file)?;
+        let bytes: usize = inputs.iter().map(Vec::len).sum();
+        let count = inputs.len();
+        table.heading(format!("{workload}: {count} updates, {bytes} bytes"));
+        for (operation, beside) in operations.as_object().into_iter().flatten() {
+            tell(&format!("{name}: {workload} {operation} …"));
+            let own = measured(operation, &file)?;
+            let beside = other(operation, &file, beside)?;
+            let figure =
+                |of: &Value, field: &str, unit: f64| of[field].as_f64().map(|value| value * unit);
+            let of_both = |field: &str, unit: f64| {
+                vec![
+                    figure(&own, field, unit),
+                    beside
+                        .as_ref()
+                        .and_then(|beside| figure(beside, field, unit)),
+                ]
+            };
+            let labels = labels_of(operation)?;
+            table.row(labels.0, 3, of_both("seconds", 1e6 / count as f64));
+            table.row(labels.1, 2, of_both("memory", 1.0 / bytes as f64));
+        }
+    }
+    print(&table.render())?;
+    Ok(())
+}
+
+fn labels_of(operation: &str) -> anyhow::Result<(&'static str, &'static str)> {
+    Ok(match operation {
+        "validate" => ("validate, µs an update", "  memory / input"),
+        "ingest" => ("ingest, µs an update", "  memory / input"),
+        "merge" => ("merge, µs an update", "  memory / input"),
+        "diff" => ("diff, µs", "  memory / input"),
+        "compact" => ("compact, µs", "  memory / input"),
+        "to_v1" => ("to V1, µs", "  memory / input"),
+        other => bail!("the script measured something unknown: {other}"),
+    })
+}
+
+/// Runs one operation in a process of its own.
+fn measured(operation: &str, file: &Path) -> anyhow::Result<Value> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["update", "--measure", operation])
+        .arg(file)
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{operation} on {} failed",
+        file.display()
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn measure(operation: &str, file: &Path) -> anyhow::Result<()> {
+    let inputs = read(file)?;
+    let work: fn(&[Vec<u8>]) -> anyhow::Result<usize> = match operation {
+        "validate" => run_validate,
+        "ingest" => run_ingest,
+        "merge" => run_merge,
+        "diff" => run_diff,
+        "compact" => run_compact,
+        "to_v1" => run_to_v1,
+        #[cfg(feature = "yrs")]
+        other => peer::operation(other)?,
+        #[cfg(not(feature = "yrs"))]
+        other => bail!("unknown operation: {other}"),
+    };
+    let before = high_water()?;
+    let begin = processor_time();
+    let mut best = Duration::MAX;
+    while best == Duration::MAX || processor_time() < begin + REPEAT_FOR {
+        let start = processor_time();
+        std::hint::black_box(work(&inputs)?);
+        best = best.min(processor_time().saturating_sub(start));
+    }
+    let memory = high_water()?.saturating_sub(before);
+    let result = serde_json::json!({ "seconds": best.as_secs_f64(), "memory": memory });
+    print(&result.to_string())?;
+    Ok(())
+}
+
+/// What this process has used of the processors. Unlike time on the wall, it says little about what
+/// else the machine was doing.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // Neither part is ever negative, and nanoseconds stay below a second.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The most bytes that were resident so far, as Linux counts them.
+fn high_water() -> anyhow::Result<u64> {
+    let status =
+        fs::read_to_string("/proc/self/status").context("memory is measured on Linux only")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    let kilobytes: u64 = kilobytes.context("no high-water mark")?.parse()?;
+    Ok(kilobytes * 1024)
+}
+
+/// Each update stands behind its length, 32 bits little endian.
+fn read(file: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bytes = fs::read(file).with_context(|| format!("{}", file.display()))?;
+    let mut rest = bytes.as_slice();
+    let mut updates = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let (update, behind) = behind.split_at_checked(length).context("a cut file")?;
+        updates.push(update.to_vec());
+        rest = behind;
+    }
+    Ok(updates)
+}
+
+fn run_validate(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    for bytes in inputs {
+        validate(bytes, &Limits::default())?;
+    }
+    Ok(inputs.len())
+}
+
+fn run_ingest(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    let mut known = StateVector::default();
+    for bytes in inputs {
+        let split = ingest(&Update::parse(bytes, &Limits::default())?, &known);
+        for (client, clock) in split.advanced.iter() {
+            known.advance(client, clock);
+        }
+    }
+    Ok(known.len())
+}
+
+fn run_merge(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    let updates: Result<Vec<_>, _> = inputs
+        .iter()
+        .map(|bytes| Update::parse(bytes, &Limits::default()))
+        .collect();
+    Ok(merge(&updates?).len())
+}
+
+/// The only update of a file that holds a state.
+fn state(inputs: &[Vec<u8>]) -> anyhow::Result<Update<'_>> {
+    let bytes = inputs.first().context("no state")?;
+    Ok(Update::parse(bytes, &Limits::default())?)
+}
+
+fn run_diff(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    let update = state(inputs)?;
+    let mut half = StateVector::default();
+    for (client, clock) in update.state_vector().iter() {
+        half.advance(client, clock / 2);
+    }
+    Ok(diff(&update, &half).len())
+}
+
+fn run_compact(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    Ok(compact(&state(inputs)?, Collect::Deleted).len())
+}
+
+fn run_to_v1(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
+    Ok(to_v1(&state(inputs)?)?.len())
+}
