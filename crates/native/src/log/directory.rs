@@ -7,10 +7,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use epicenter_identity::{OwnerId, RoomId, RoomName};
-use epicenter_room::RoomStatus;
+use epicenter_room::{RoomStatus, Seq};
 
-use super::DirectoryEntry;
 use super::row_list::RowList;
+use super::{DirectoryEntry, Extent, LogId, Usage};
 
 /// How often the time of a room's last use is written.
 const TOUCH_INTERVAL_MS: u64 = 60_000;
@@ -126,6 +126,37 @@ impl Directory {
                 last_accessed_at: record.last_accessed_at,
             })
             .collect()
+    }
+
+    /// What is durable of a room; none where that cannot be said.
+    pub(super) fn extent(&self, room: &RoomName) -> Option<Extent> {
+        let record = self.look_up(room).ok().flatten()?;
+        Some(Extent {
+            log: LogId(record.log),
+            status: record.status,
+            last: Seq(record.rows.last_entry()),
+            state: Seq(0),
+            state_bytes: 0,
+            entries: record.rows.entries(),
+            bytes: record.bytes,
+            is_quarantined: false,
+            deleted_at: None,
+            is_purged: false,
+        })
+    }
+
+    /// What an owner's live rooms amount to.
+    pub(super) fn usage(&self, owner: &OwnerId) -> Usage {
+        let rooms = self
+            .owners
+            .get(owner)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        let live = rooms.filter(|record| record.status == RoomStatus::Live);
+        live.fold(Usage::default(), |sum, record| Usage {
+            rooms: sum.rooms + 1,
+            bytes: sum.bytes + record.bytes,
+        })
     }
 
     pub(super) fn touch(&mut self, room: &RoomName, now_ms: u64) {

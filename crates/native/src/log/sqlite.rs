@@ -15,7 +15,10 @@ use super::reader::{ReadPool, RowsError};
 use super::row::Kind;
 use super::row_list::RowRef;
 use super::writer::Writer;
-use super::{AppendError, AppendRequest, DirectoryEntry, Log, ReadError, StoredRoom, scan, schema};
+use super::{
+    AppendError, AppendRequest, DirectoryEntry, Extent, Log, LogId, ReadError, Rejected,
+    ReplaceError, Replacement, StoredRoom, Usage, scan, schema,
+};
 use crate::sqlite::DatabaseError;
 
 /// How often a read starts again because the room was re-created under it.
@@ -192,6 +195,7 @@ impl SqliteLog {
             stored: StoredRoom {
                 status: record.status,
                 last: Seq(upto),
+                log: LogId(record.log),
                 ..StoredRoom::default()
             },
         }))
@@ -217,7 +221,7 @@ impl SqliteLog {
                         match kind {
                             Kind::Ready => stored.ready.push(bytes),
                             Kind::Pending => stored.pending.push(bytes),
-                            Kind::Recreated => stored.recreated = true,
+                            Kind::Recreated => stored.is_reset = true,
                             Kind::Created | Kind::Deleted => {}
                         }
                     }
@@ -279,6 +283,32 @@ impl Log for SqliteLog {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         directory.touch(room, now_ms);
+    }
+
+    fn extent(&self, room: &RoomName) -> Option<Extent> {
+        let directory = self
+            .shared
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.extent(room)
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        (replacement.done.0)(Err(ReplaceError::Stale));
+    }
+
+    fn quarantine(&self, rejected: Rejected) {
+        tracing::error!(room.name = %rejected.room, reason = rejected.reason, "a compaction was rejected");
+    }
+
+    fn usage(&self, owner: &OwnerId) -> Usage {
+        let directory = self
+            .shared
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.usage(owner)
     }
 
     fn is_full(&self) -> bool {
