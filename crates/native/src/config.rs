@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::lease::LeaseTimes;
 use crate::peer::TrustedProxies;
+use crate::rooms::EngineConfig;
 
 pub use error::ConfigError;
 pub use load::{Flags, Loaded, Source, Sources, load};
@@ -180,6 +181,8 @@ pub struct HostConfig {
     pub limits: LimitsConfig,
     /// The rules of a room; its `shared` and `cross_user_dispatch` follow from `mode`.
     pub rooms: RoomConfig,
+    /// How rooms use memory, and when their logs are compacted.
+    pub engine: EngineConfig,
     /// How long a graceful shutdown may take.
     pub shutdown_deadline_ms: u64,
     /// Where the exact source of this program is (AGPL section 13).
@@ -209,6 +212,7 @@ impl HostConfig {
             auth_secret: None,
             limits: LimitsConfig::default(),
             rooms: RoomConfig::default(),
+            engine: EngineConfig::default(),
             shutdown_deadline_ms: 10_000,
             source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
             log: LogConfig::default(),

@@ -21,7 +21,7 @@ pub mod log;
 pub mod password;
 pub mod peer;
 mod random;
-mod rooms;
+pub mod rooms;
 mod socket;
 mod sqlite;
 pub mod store;

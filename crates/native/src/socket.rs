@@ -4,8 +4,6 @@
 //! itself, and a room that is slow to take input does not stop what is already on its way out. The literal text `ping`
 //! is answered here, so that it never wakes a room.
 
-pub(crate) mod outbox;
-
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,9 +24,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message as WireMessage, Utf8Bytes};
 
 use crate::config::LimitsConfig;
-use crate::rooms::RoomRegistry;
-use crate::rooms::mailbox::{Input, Mailbox, RoomGone};
-use outbox::{CloseOrder, Next, Outbox, Queued};
+use crate::rooms::outbox::{CloseOrder, Next, Outbox, Queued};
+use crate::rooms::{Input, Opening, RoomHandle, RoomRegistry};
 
 /// After a close frame was sent: how long, and how much, is read and thrown away, so that a TCP reset does not eat the
 /// frame on its way (sync.md 2).
@@ -59,6 +56,8 @@ pub(crate) struct Joining {
     pub(crate) access: Access,
     pub(crate) room: RoomName,
     pub(crate) device: DeviceId,
+    /// It wants to hear when its updates are on disk.
+    pub(crate) reports: bool,
     /// How many revocations were known before the token was checked.
     pub(crate) revocations_seen: u64,
 }
@@ -97,7 +96,7 @@ impl Socket {
         max_outbound_bytes: usize,
         joining: Joining,
     ) {
-        let Ok(mailbox) = rooms.enter(&joining.room) else {
+        let Ok(room) = rooms.enter(&joining.room) else {
             self.close(CloseOrder {
                 code: CloseCode::GoingAway,
                 reason: "the hub is shutting down".to_owned(),
@@ -107,34 +106,35 @@ impl Socket {
         };
         let connection = rooms.next_connection();
         let outbox = Arc::new(Outbox::new(max_outbound_bytes));
-        let open = Input::Open {
+        let open = Input::Open(Box::new(Opening {
             connection,
             access: joining.access,
             device: joining.device,
+            reports: joining.reports,
             revocations_seen: joining.revocations_seen,
             outbox: Arc::clone(&outbox),
-        };
-        let end = match self.deliver(&mailbox, open, &outbox).await {
-            Ok(()) => self.serve(connection, &mailbox, &outbox).await,
+        }));
+        let end = match self.deliver(&room, open, &outbox).await {
+            Ok(()) => self.serve(connection, &room, &outbox).await,
             Err(end) => end,
         };
         outbox.abandon();
         let code = self.peer_code;
         // A full inbox must not hold up the close, nor the close the news of it.
-        let departed = mailbox.deliver(Input::Disconnected { connection, code });
+        let departed = room.deliver(Input::Disconnected { connection, code });
         let closed = async {
             if let Event::Close(order) = end {
                 self.close(order).await;
             }
         };
-        let (_gone, ()) = tokio::join!(departed, closed);
+        tokio::join!(departed, closed);
     }
 
     /// Passes messages on until the connection is to end; says how.
     async fn serve(
         &mut self,
         connection: ConnectionId,
-        mailbox: &Mailbox,
+        room: &RoomHandle,
         outbox: &Outbox,
     ) -> Event {
         loop {
@@ -150,7 +150,7 @@ impl Socket {
                 connection,
                 message,
             };
-            if let Err(end) = self.deliver(mailbox, input, outbox).await {
+            if let Err(end) = self.deliver(room, input, outbox).await {
                 return end;
             }
         }
@@ -160,14 +160,14 @@ impl Socket {
     /// up: nothing of it was acknowledged, and a stalled disk must not keep a revoked socket open.
     async fn deliver(
         &mut self,
-        mailbox: &Mailbox,
+        room: &RoomHandle,
         input: Input,
         outbox: &Outbox,
     ) -> Result<(), Event> {
-        let mut delivery = std::pin::pin!(mailbox.deliver(input));
+        let mut delivery = std::pin::pin!(room.deliver(input));
         poll_fn(|context| {
-            if let Poll::Ready(result) = delivery.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|RoomGone| Event::Ended));
+            if delivery.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
             }
             self.poll_write(context, outbox).map(Err)
         })

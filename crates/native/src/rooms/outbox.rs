@@ -12,14 +12,14 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// How a connection is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CloseOrder {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: String,
+pub struct CloseOrder {
+    pub code: CloseCode,
+    pub reason: String,
 }
 
 /// What the socket's task finds in its outbox.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     Message(Message),
     /// Everything queued before it has been taken.
     Close(CloseOrder),
@@ -28,7 +28,7 @@ pub(crate) enum Next {
 
 /// The bounded queue between a room and a socket.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     max_bytes: usize,
     state: Mutex<State>,
 }
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Outbox {
-    pub(crate) fn new(max_bytes: usize) -> Self {
+    pub fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
             state: Mutex::default(),
@@ -52,7 +52,7 @@ impl Outbox {
     }
 
     /// Queues a message. One message larger than the bound passes when the queue is empty.
-    pub(crate) fn push(&self, message: Message) {
+    pub fn push(&self, message: Message) {
         let mut state = self.lock();
         if state.sealed {
             return;
@@ -74,7 +74,7 @@ impl Outbox {
     }
 
     /// Orders a close; only the first order counts.
-    pub(crate) fn close(&self, order: CloseOrder) {
+    pub fn close(&self, order: CloseOrder) {
         let queued = match order.code {
             // These must not wait behind a peer that does not read.
             CloseCode::Unauthorized | CloseCode::Forbidden | CloseCode::TryAgainLater => {
@@ -86,7 +86,7 @@ impl Outbox {
     }
 
     /// The next thing to write; remembers the waker when there is none.
-    pub(crate) fn poll_next(&self, waker: &Waker) -> Next {
+    pub fn poll_next(&self, waker: &Waker) -> Next {
         let mut state = self.lock();
         if let Some(message) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(message.len());
@@ -101,7 +101,7 @@ impl Outbox {
 
     /// Whether a close was ordered, and whether it must not wait for what is queued; remembers the waker when there is
     /// none. For a socket that cannot be written to at the moment.
-    pub(crate) fn poll_ordered_close(&self, waker: &Waker) -> Option<Queued> {
+    pub fn poll_ordered_close(&self, waker: &Waker) -> Option<Queued> {
         let mut state = self.lock();
         if state.close.is_some() {
             let is_empty = state.queue.is_empty();
@@ -112,7 +112,7 @@ impl Outbox {
     }
 
     /// Takes the close order; what is queued before it is given up.
-    pub(crate) fn take_close(&self) -> Option<CloseOrder> {
+    pub fn take_close(&self) -> Option<CloseOrder> {
         let mut state = self.lock();
         state.queue = VecDeque::new();
         state.bytes = 0;
@@ -120,7 +120,7 @@ impl Outbox {
     }
 
     /// The socket is gone: frees what is queued and takes nothing more in.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         let mut state = self.lock();
         state.queue = VecDeque::new();
         state.bytes = 0;
@@ -136,7 +136,7 @@ impl Outbox {
 
 /// What becomes of messages that were queued before a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Queued {
+pub enum Queued {
     /// They are sent first, as far as the peer reads.
     Send,
     Drop,
