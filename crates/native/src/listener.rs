@@ -231,6 +231,7 @@ impl Front {
                 access,
                 room,
                 device,
+                reports,
             } => match self.admission.admit(access.user()) {
                 Ok(_admitted) => {
                     let joining = Joining {
@@ -238,6 +239,7 @@ impl Front {
                         room,
                         device,
                         revocations_seen: upgrading.revocations_seen,
+                        reports,
                     };
                     socket
                         .run(&self.rooms, self.limits.max_outbound_bytes, joining)

@@ -38,7 +38,7 @@ pub(crate) struct RoomRegistry(Arc<Shared>);
 pub(crate) struct Shared {
     log: Arc<dyn Log>,
     clock: HostClock,
-    config: RoomConfig,
+    config: Arc<RoomConfig>,
     limits: LimitsConfig,
     slots: Mutex<Slots>,
     revoked: Mutex<Revoked>,
@@ -95,7 +95,7 @@ impl RoomRegistry {
         Self(Arc::new(Shared {
             log,
             clock,
-            config,
+            config: Arc::new(config),
             limits,
             slots: Mutex::new(Slots {
                 closed: false,

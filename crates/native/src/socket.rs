@@ -61,6 +61,8 @@ pub(crate) struct Joining {
     pub(crate) device: DeviceId,
     /// How many revocations were known before the token was checked.
     pub(crate) revocations_seen: u64,
+    /// Whether it asked to be told what became of its updates.
+    pub(crate) reports: bool,
 }
 
 /// What came of polling a socket.
@@ -112,6 +114,7 @@ impl Socket {
             access: joining.access,
             device: joining.device,
             revocations_seen: joining.revocations_seen,
+            reports: joining.reports,
             outbox: Arc::clone(&outbox),
         };
         let end = match self.deliver(&mailbox, open, &outbox).await {

@@ -218,7 +218,7 @@ impl SqliteLog {
                             Kind::Ready => stored.ready.push(bytes),
                             Kind::Pending => stored.pending.push(bytes),
                             Kind::Recreated => stored.recreated = true,
-                            Kind::Created | Kind::Deleted => {}
+                            Kind::Created | Kind::Deleted | Kind::Restored => {}
                         }
                     }
                     return Ok(stored);

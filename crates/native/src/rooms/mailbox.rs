@@ -29,6 +29,8 @@ pub(crate) enum Input {
         device: DeviceId,
         /// How many revocations were known before the token was checked.
         revocations_seen: u64,
+        /// Whether it asked to be told what became of its updates.
+        reports: bool,
         outbox: Arc<Outbox>,
     },
     Frame {

@@ -183,6 +183,7 @@ impl RoomTask {
                 access,
                 device,
                 revocations_seen,
+                reports,
                 outbox,
             } => {
                 if self.shared.was_revoked_since(revocations_seen, &access) {
@@ -198,6 +199,7 @@ impl RoomTask {
                     connection,
                     access,
                     device,
+                    reports,
                 }
             }
             Input::Frame {
@@ -476,6 +478,9 @@ impl RoomTask {
                 self.counters
                     .refuse(self.shared.clock.now().0, "pending-limit", *bytes);
             }
+            Note::LogMismatch { known, read } => {
+                tracing::error!(room.owner = %owner, room.id = %room, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
+            }
             Note::ProtocolError { connection } => {
                 tracing::debug!(room.owner = %owner, room.id = %room, connection = connection.0, "a connection was closed for a protocol error");
             }
@@ -487,7 +492,7 @@ impl Life {
     fn new(shared: &Shared, name: &RoomName) -> Self {
         Self {
             generation: shared.next_generation(),
-            room: Room::new(name.clone(), shared.config.clone()),
+            room: Room::new(name.clone(), Arc::clone(&shared.config)),
             connections: HashMap::new(),
             calls: HashMap::new(),
             timer: None,

@@ -24,6 +24,8 @@ use crate::schedule::Deadline;
 #[derive(Debug, Default)]
 pub(super) struct Document {
     pub(super) status: RoomStatus,
+    /// Of a deleted room: its content is gone for good.
+    pub(super) is_purged: bool,
     /// Of ready structs only.
     pub(super) state_vector: StateVector,
     /// Normalised, of the ready part only.
@@ -226,6 +228,7 @@ impl Machine {
     pub(super) fn take_over(&mut self, loaded: Loaded) {
         self.document = Document {
             status: loaded.status,
+            is_purged: loaded.is_purged,
             state_vector: loaded.state_vector,
             deletes: loaded.deletes,
             pending: None,
