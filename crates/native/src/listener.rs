@@ -34,7 +34,7 @@ use crate::config::LimitsConfig;
 use crate::lingering_body::LingeringBody;
 use crate::peer::TrustedProxies;
 use crate::rooms::RoomRegistry;
-use crate::socket::outbox::CloseOrder;
+use crate::rooms::outbox::CloseOrder;
 use crate::socket::{Joining, Socket};
 
 /// How long a client may take to send its request head; also how long an idle kept-alive connection stays.
@@ -231,6 +231,7 @@ impl Front {
                 access,
                 room,
                 device,
+                reports,
             } => match self.admission.admit(access.user()) {
                 Ok(_admitted) => {
                     let joining = Joining {
@@ -238,6 +239,7 @@ impl Front {
                         room,
                         device,
                         revocations_seen: upgrading.revocations_seen,
+                        reports,
                     };
                     socket
                         .run(&self.rooms, self.limits.max_outbound_bytes, joining)

@@ -56,10 +56,10 @@ pub(crate) struct Joining {
     pub(crate) access: Access,
     pub(crate) room: RoomName,
     pub(crate) device: DeviceId,
-    /// It wants to hear when its updates are on disk.
-    pub(crate) reports: bool,
     /// How many revocations were known before the token was checked.
     pub(crate) revocations_seen: u64,
+    /// Whether it asked to be told what became of its updates.
+    pub(crate) reports: bool,
 }
 
 /// What came of polling a socket.
@@ -110,8 +110,8 @@ impl Socket {
             connection,
             access: joining.access,
             device: joining.device,
-            reports: joining.reports,
             revocations_seen: joining.revocations_seen,
+            reports: joining.reports,
             outbox: Arc::clone(&outbox),
         }));
         let end = match self.deliver(&room, open, &outbox).await {

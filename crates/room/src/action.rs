@@ -4,7 +4,7 @@ use bytes::Bytes;
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 
-use crate::command::{CallId, ConnectionId, Millis, Seq, Ticket};
+use crate::command::{CallId, ConnectionId, Millis, Seq, StorageFull, Ticket};
 
 /// What a host carries out, in order, at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +88,8 @@ pub enum Entry {
     Deleted,
     /// PUT on a tombstone: an empty document begins; entries before this one no longer count.
     Recreated,
+    /// The tombstone before it no longer counts: the room lives again with what it held.
+    Restored,
 }
 
 impl Entry {
@@ -95,7 +97,7 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         match self {
             Entry::Ready(update) | Entry::Pending(update) => update.len(),
-            Entry::Created | Entry::Deleted | Entry::Recreated => 0,
+            Entry::Created | Entry::Deleted | Entry::Recreated | Entry::Restored => 0,
         }
     }
 }
@@ -146,10 +148,16 @@ pub enum Answer {
     Deleted,
     /// 201 of PUT.
     Created,
+    /// 204 of a restoration.
+    Restored,
     /// 409 `RoomExists`.
     Exists,
+    /// 404: there never was a room that could be restored.
+    Unknown,
     /// 410 `RoomDeleted`.
     Gone,
+    /// 410 `RoomDeleted`, and the content can no longer be had.
+    Purged,
     /// 400 `MalformedSyncBody` (undecodable update).
     Malformed {
         /// What could not be decoded.
@@ -167,6 +175,8 @@ pub enum Answer {
         /// That many.
         limit: u64,
     },
+    /// 507 `QuotaExceeded`.
+    QuotaExceeded(StorageFull),
     /// 200 with the `result` JSON text.
     Dispatched {
         /// JSON text.
@@ -204,5 +214,12 @@ pub enum Note {
     ProtocolError {
         /// Its sender.
         connection: ConnectionId,
+    },
+    /// The log does not end where a room that slept had left it; the room is discarded.
+    LogMismatch {
+        /// The last entry that the room knew of.
+        known: Seq,
+        /// The last entry that was read.
+        read: Seq,
     },
 }

@@ -48,6 +48,8 @@ pub enum Command {
         access: Access,
         /// Its dispatch address.
         device: DeviceId,
+        /// Whether it asked to be told what became of its updates (`sync.md` 3.5).
+        reports: bool,
     },
     /// A message of a socket.
     Frame {
@@ -100,8 +102,43 @@ pub enum Command {
         /// Whose tokens ended.
         user: UserId,
     },
+    /// Whether a quota is used up; holds until the next one.
+    Storage(Option<StorageFull>),
     /// Close every socket with 1001.
     Shutdown,
+}
+
+/// A quota that is used up (`operations.md`, Limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageFull {
+    /// What is counted.
+    pub scope: StorageScope,
+    /// What is allowed.
+    pub limit: u64,
+    /// What there is.
+    pub used: u64,
+}
+
+/// What a quota counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageScope {
+    /// Bytes of this room.
+    Room,
+    /// Bytes of all rooms of the owner.
+    Owner,
+    /// Rooms of the owner. Those that live are not affected.
+    Rooms,
+}
+
+impl StorageScope {
+    /// As it stands in errors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StorageScope::Room => "room",
+            StorageScope::Owner => "owner",
+            StorageScope::Rooms => "rooms",
+        }
+    }
 }
 
 /// A whole WebSocket message (never the literal text `ping`, which the host answers itself).
@@ -113,7 +150,7 @@ pub enum Message {
     Text(String),
 }
 
-/// The visible document and what waits, as read from the log.
+/// The visible document and what waits, as read from the log; of a deleted room what it held, as long as that is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Whether the room exists.
@@ -126,6 +163,8 @@ pub struct Loaded {
     pub deletes: DeleteSet,
     /// One merged update of the pending rows, without what the ready rows cover.
     pub pending: Option<Bytes>,
+    /// Of a deleted room: its content is gone for good.
+    pub is_purged: bool,
 }
 
 /// Whether a room exists.
@@ -161,6 +200,8 @@ pub enum Request {
     Delete,
     /// `PUT`: create the room, or begin anew on a tombstone.
     Create,
+    /// Undo the deletion of the room, content included.
+    Restore,
     /// Call an action on a connected device (`sync.md` 6).
     Dispatch {
         /// The device to call.

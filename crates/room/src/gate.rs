@@ -178,6 +178,11 @@ impl Gate {
         self.connections.is_empty() && self.calls.is_empty() && self.held.is_empty()
     }
 
+    /// Nothing is held, built or owed over HTTP; sockets may be open.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.held.is_empty() && self.tickets.is_empty() && self.calls.is_empty()
+    }
+
     fn release(&mut self, actions: &mut Vec<Action>) {
         while let Some((after, _)) = self.held.front() {
             if !self.may_go(*after) {

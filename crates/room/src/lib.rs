@@ -13,7 +13,8 @@ mod schedule;
 
 pub use action::{Action, Answer, Append, Entry, Note, Outgoing, Tag};
 pub use command::{
-    CallId, Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq, Ticket,
+    CallId, Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq, StorageFull,
+    StorageScope, Ticket,
 };
 pub use config::RoomConfig;
 pub use room::Room;

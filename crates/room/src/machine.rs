@@ -20,7 +20,7 @@ use epicenter_identity::{DeviceId, GrantId, UserId};
 use epicenter_sync::{ClientText, CloseCode, TextError};
 
 use crate::action::Note;
-use crate::command::{Command, ConnectionId, Loaded, Message, Millis, Seq};
+use crate::command::{Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq};
 use crate::config::RoomConfig;
 use crate::effect::{Effect, Outbox};
 use crate::reason;
@@ -34,7 +34,7 @@ use presence::Presence;
 /// The state of a room.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    config: RoomConfig,
+    config: Arc<RoomConfig>,
     phase: Phase,
     now: Millis,
     out: Outbox,
@@ -49,10 +49,11 @@ pub(crate) struct Machine {
     dispatch: Dispatch,
 }
 
-/// How far the room's log has been read.
+/// Whether the document is in memory.
 #[derive(Debug)]
 enum Phase {
-    Fresh,
+    /// Never read, or forgotten.
+    Asleep,
     /// With the input that made it load, and when that came. Hosts feed no second one, but none would be lost.
     Loading(Vec<(Command, Millis)>),
     Ready,
@@ -92,10 +93,10 @@ impl Noted {
 }
 
 impl Machine {
-    pub(crate) fn new(config: RoomConfig) -> Self {
+    pub(crate) fn new(config: Arc<RoomConfig>) -> Self {
         Machine {
             config,
-            phase: Phase::Fresh,
+            phase: Phase::Asleep,
             now: Millis::default(),
             out: Outbox::default(),
             schedule: Schedule::default(),
@@ -129,6 +130,39 @@ impl Machine {
         self.out.take_effects()
     }
 
+    /// Whether the document is in memory or on its way there.
+    pub(crate) fn is_awake(&self) -> bool {
+        !matches!(self.phase, Phase::Asleep)
+    }
+
+    /// Whether nothing needs the document: nothing waits for the disk and nobody is about to be asked for what is missing.
+    pub(crate) fn can_sleep(&self) -> bool {
+        matches!(self.phase, Phase::Ready)
+            && self.out.in_flight_bytes() == 0
+            && !self.schedule.has_gap_request()
+    }
+
+    /// Gives the document away. Sockets, presence, calls between devices and deadlines stay.
+    pub(crate) fn sleep(&mut self) -> Loaded {
+        self.phase = Phase::Asleep;
+        let left = Document::empty(self.document.status);
+        std::mem::replace(&mut self.document, left).given_away(self.out.last())
+    }
+
+    /// Whether a log that was read can be the one this room knows: whoever slept wakes up where it fell asleep. Otherwise
+    /// numbers of entries would come again, and what waits for them would be shown before it is on disk.
+    pub(crate) fn goes_on_with(&self, loaded: &Loaded) -> bool {
+        let is_first = self.out.last() == Seq(0) && self.connections.is_empty();
+        let is_live = self.connections.is_empty() || loaded.status == RoomStatus::Live;
+        is_first || (loaded.last == self.out.last() && is_live)
+    }
+
+    /// The log that was read is not this room's.
+    pub(crate) fn note_mismatch(&mut self, read: Seq) {
+        let known = self.out.last();
+        self.out.note(Note::LogMismatch { known, read });
+    }
+
     /// The log was read.
     pub(crate) fn loaded(&mut self, loaded: Loaded, now: Millis) {
         self.now = self.now.max(now);
@@ -137,6 +171,7 @@ impl Machine {
         };
         self.out.start_at(loaded.last);
         self.take_over(loaded);
+        self.run_deadlines();
         for (command, came_at) in waiting {
             self.apply(command, came_at);
         }
@@ -149,12 +184,14 @@ impl Machine {
         if matches!(command, Command::Timer) {
             self.armed = None;
         }
+        self.run_deadlines();
         let is_input = matches!(
             command,
             Command::Open { .. } | Command::Frame { .. } | Command::Call { .. }
         );
+        let must_load = !self.going_away && self.needs_document(&command);
         match &mut self.phase {
-            Phase::Fresh if is_input && !self.going_away => {
+            Phase::Asleep if must_load => {
                 self.phase = Phase::Loading(vec![(command, self.now)]);
                 self.out.load();
             }
@@ -165,12 +202,26 @@ impl Machine {
                 forget_waiting(waiting, &command, &mut self.out);
                 self.apply(command, self.now);
             }
-            Phase::Fresh | Phase::Ready => {
-                self.run_deadlines();
-                self.apply(command, self.now);
-            }
+            Phase::Asleep | Phase::Ready => self.apply(command, self.now),
         }
         self.finish();
+    }
+
+    /// Whether this cannot be decided without the document. While a socket is open, the room is known to exist.
+    fn needs_document(&self, command: &Command) -> bool {
+        match command {
+            Command::Open { .. } => true,
+            Command::Frame {
+                connection,
+                message: Message::Binary(_),
+            } => self.connections.contains_key(connection),
+            Command::Call {
+                request: Request::Dispatch { .. },
+                ..
+            } => self.connections.is_empty(),
+            Command::Call { .. } => true,
+            _ => false,
+        }
     }
 
     /// Nothing happened but the passing of time.
@@ -186,6 +237,7 @@ impl Machine {
                 connection,
                 access,
                 device,
+                reports: _,
             } => {
                 self.open(connection, &access, device, came_at);
             }
@@ -211,6 +263,7 @@ impl Machine {
             Command::Revoke { grant } => self.revoke(|connection| connection.grant == grant),
             Command::RevokeUser { user } => self.revoke(|connection| connection.user == user),
             Command::Shutdown => self.shut_down(),
+            Command::Storage(_) => {}
             Command::Timer
             | Command::Durable(_)
             | Command::AppendFailed(_)

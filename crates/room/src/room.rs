@@ -1,11 +1,12 @@
 //! `Room`: the machine behind the gate.
 
 use std::fmt;
+use std::sync::Arc;
 
 use epicenter_identity::RoomName;
 
 use crate::action::Action;
-use crate::command::{Command, Millis};
+use crate::command::{Command, Loaded, Millis};
 use crate::config::RoomConfig;
 use crate::gate::Gate;
 use crate::machine::Machine;
@@ -19,19 +20,18 @@ pub struct Room {
     name: RoomName,
     machine: Machine,
     gate: Gate,
-    max_in_flight_bytes: usize,
+    config: Arc<RoomConfig>,
     discarded: bool,
 }
 
 impl Room {
     /// A room that knows nothing yet; its first input makes it ask for its log.
-    pub fn new(name: RoomName, config: RoomConfig) -> Self {
-        let max_in_flight_bytes = config.max_in_flight_bytes;
+    pub fn new(name: RoomName, config: Arc<RoomConfig>) -> Self {
         Room {
             name,
             gate: Gate::new(MAX_BEHIND_BYTES),
-            machine: Machine::new(config),
-            max_in_flight_bytes,
+            machine: Machine::new(Arc::clone(&config)),
+            config,
             discarded: false,
         }
     }
@@ -50,10 +50,12 @@ impl Room {
         let mut cannot_be_served = None;
         match command {
             Command::LoadFailed | Command::AppendFailed(_) => {
-                self.discarded = true;
-                self.machine.stop_timer();
-                self.pass_effects(&mut actions);
-                self.gate.fail(&mut actions);
+                self.fail(&mut actions);
+                return actions;
+            }
+            Command::Loaded(loaded) if !self.machine.goes_on_with(&loaded) => {
+                self.machine.note_mismatch(loaded.last);
+                self.fail(&mut actions);
                 return actions;
             }
             Command::Durable(seq) => {
@@ -84,7 +86,7 @@ impl Room {
     /// (while loading, and while too many bytes wait for the disk). All other commands may be fed at any time.
     pub fn accepts_input(&self) -> bool {
         let waiting = self.machine.in_flight_bytes() + self.gate.held_bytes();
-        !self.discarded && !self.machine.is_loading() && waiting < self.max_in_flight_bytes
+        !self.discarded && !self.machine.is_loading() && waiting < self.config.max_in_flight_bytes
     }
 
     /// No sockets, no calls, nothing held, nothing in flight: the host may drop the room.
@@ -95,9 +97,36 @@ impl Room {
         self.discarded || !busy
     }
 
+    /// Whether the document may be forgotten: sockets may be open, but nothing loads, waits for the disk, is held back,
+    /// built or called over HTTP, and nobody is about to be asked for what is missing.
+    pub fn can_sleep(&self) -> bool {
+        !self.discarded && self.machine.can_sleep() && self.gate.is_at_rest()
+    }
+
+    /// Forgets the document, if that may be; the next input that needs it asks for the log again. Text frames, departures,
+    /// the timer, revocations and the end do not.
+    ///
+    /// What is forgotten is what the log would say; a host that keeps it may answer the next `Load` with it.
+    pub fn sleep(&mut self) -> Option<Loaded> {
+        self.can_sleep().then(|| self.machine.sleep())
+    }
+
+    /// Whether the document is in memory or being read.
+    pub fn is_awake(&self) -> bool {
+        self.machine.is_awake()
+    }
+
     /// Open sockets.
     pub fn connections(&self) -> usize {
         self.gate.connections()
+    }
+
+    /// Storage failed: the memory of this room is void.
+    fn fail(&mut self, actions: &mut Vec<Action>) {
+        self.discarded = true;
+        self.machine.stop_timer();
+        self.pass_effects(actions);
+        self.gate.fail(actions);
     }
 
     /// Keeps the gate's book of who is owed something; false for a command that cannot mean anything.

@@ -47,6 +47,13 @@ impl Schedule {
         self.times.contains_key(deadline)
     }
 
+    /// Whether somebody is to be asked for what is missing.
+    pub(crate) fn has_gap_request(&self) -> bool {
+        // The last kind in order.
+        let last = self.times.last_key_value();
+        last.is_some_and(|(deadline, _)| matches!(deadline, Deadline::GapRequest(_)))
+    }
+
     pub(crate) fn earliest(&self) -> Option<Millis> {
         self.order.first().map(|(at, _)| *at)
     }

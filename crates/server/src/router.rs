@@ -114,6 +114,10 @@ impl Hub {
                 "/api/owners/{owner}/rooms/{room}/dispatch",
                 post(rooms::routes::dispatch),
             )
+            .route(
+                "/api/owners/{owner}/rooms/{room}/restore",
+                post(rooms::routes::restore),
+            )
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed);
         (

@@ -27,6 +27,8 @@ pub enum UpgradeDecision {
         room: RoomName,
         /// The dispatch address.
         device: DeviceId,
+        /// Whether the client asked to be told what became of its updates (`sync.md` 3.5).
+        reports: bool,
     },
     /// Complete the handshake and close at once.
     Refuse {

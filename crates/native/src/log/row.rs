@@ -21,6 +21,7 @@ pub(super) enum Kind {
     Created,
     Deleted,
     Recreated,
+    Restored,
 }
 
 impl Kind {
@@ -31,6 +32,7 @@ impl Kind {
             Entry::Created => Self::Created,
             Entry::Deleted => Self::Deleted,
             Entry::Recreated => Self::Recreated,
+            Entry::Restored => Self::Restored,
         }
     }
 
@@ -41,6 +43,7 @@ impl Kind {
             Self::Created => 3,
             Self::Deleted => 4,
             Self::Recreated => 5,
+            Self::Restored => 7,
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
             3 => Self::Created,
             4 => Self::Deleted,
             5 => Self::Recreated,
+            7 => Self::Restored,
             _ => return None,
         })
     }
@@ -115,7 +119,7 @@ pub(super) fn room_checksum(name: &RoomName, log: u64, status: RoomStatus) -> u3
 pub(super) fn body(entry: &Entry) -> &[u8] {
     match entry {
         Entry::Ready(bytes) | Entry::Pending(bytes) => bytes,
-        Entry::Created | Entry::Deleted | Entry::Recreated => &[],
+        Entry::Created | Entry::Deleted | Entry::Recreated | Entry::Restored => &[],
     }
 }
 
@@ -177,6 +181,7 @@ mod tests {
             (Kind::Created, 3),
             (Kind::Deleted, 4),
             (Kind::Recreated, 5),
+            (Kind::Restored, 7),
         ] {
             assert_eq!(i64::from(kind.encode()), number);
             assert_eq!(Kind::decode(number), Some(kind));

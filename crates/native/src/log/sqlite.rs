@@ -222,7 +222,7 @@ impl SqliteLog {
                             Kind::Ready => stored.ready.push(bytes),
                             Kind::Pending => stored.pending.push(bytes),
                             Kind::Recreated => stored.is_reset = true,
-                            Kind::Created | Kind::Deleted => {}
+                            Kind::Created | Kind::Deleted | Kind::Restored => {}
                         }
                     }
                     return Ok(stored);

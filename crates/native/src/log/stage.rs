@@ -112,7 +112,7 @@ impl<'a> Stage<'a> {
                 None => StagedRoom::absent(take_number(next_log)),
             });
         match entry {
-            Entry::Created => staged.set_status(RoomStatus::Live),
+            Entry::Created | Entry::Restored => staged.set_status(RoomStatus::Live),
             Entry::Deleted => staged.set_status(RoomStatus::Deleted),
             Entry::Recreated => staged.begin_log(take_number(next_log)),
             Entry::Ready(_) | Entry::Pending(_) => {}

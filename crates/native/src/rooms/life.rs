@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering;
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, Append, CallId, Command, ConnectionId, Loaded, Millis, Note, Outgoing, Room,
-    Seq, Ticket,
+    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Note, Outgoing, Room, Seq,
+    Ticket,
 };
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
@@ -611,6 +611,9 @@ fn note_down(slot: &Slot, note: &Note) {
         Note::PendingDropped { bytes } => {
             tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
             refuse("pending-limit", *bytes);
+        }
+        Note::LogMismatch { known, read } => {
+            tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
         }
         Note::ProtocolError { connection } => {
             tracing::debug!(room.name = %name, connection = connection.0, "a connection was closed for a protocol error");

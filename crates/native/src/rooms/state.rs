@@ -95,6 +95,8 @@ impl MergedState {
             state_vector: ready.state_vector(),
             deletes: ready.deletes(),
             pending: state.pending.clone(),
+            // The log keeps what deleted rooms held.
+            is_purged: false,
         };
         Ok((state, loaded))
     }

@@ -21,6 +21,7 @@ impl Machine {
         match request {
             Request::Delete => self.delete(call),
             Request::Create => self.create(call),
+            Request::Restore => self.restore(call),
             _ if is_deleted => self.out.answer(call, Answer::Gone),
             Request::Snapshot { if_none_match } => self.snapshot(call, &if_none_match),
             Request::Sync {
@@ -115,7 +116,8 @@ impl Machine {
 
     fn delete(&mut self, call: CallId) {
         if self.document.status == RoomStatus::Live {
-            self.document = Document::empty(RoomStatus::Deleted);
+            // What it held stays known, as it stays in the log: it may be restored.
+            self.document.status = RoomStatus::Deleted;
             self.out.append(vec![Entry::Deleted]);
             for id in self.connections.keys() {
                 let reason = reason::ROOM_DELETED.to_owned();
@@ -135,9 +137,23 @@ impl Machine {
             RoomStatus::Absent => Entry::Created,
             RoomStatus::Deleted => Entry::Recreated,
         };
-        self.document.status = RoomStatus::Live;
+        self.document = Document::empty(RoomStatus::Live);
         self.out.append(vec![entry]);
         self.out.answer(call, Answer::Created);
+    }
+
+    fn restore(&mut self, call: CallId) {
+        let answer = match self.document.status {
+            RoomStatus::Live => Answer::Exists,
+            RoomStatus::Absent => Answer::Unknown,
+            RoomStatus::Deleted if self.document.is_purged => Answer::Purged,
+            RoomStatus::Deleted => {
+                self.document.status = RoomStatus::Live;
+                self.out.append(vec![Entry::Restored]);
+                Answer::Restored
+            }
+        };
+        self.out.answer(call, answer);
     }
 }
 

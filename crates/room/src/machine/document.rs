@@ -16,7 +16,7 @@ use epicenter_update::{
 use super::calls::limit_of;
 use super::{Machine, Noted};
 use crate::action::{Entry, Note, Outgoing, Tag};
-use crate::command::{ConnectionId, Loaded, RoomStatus};
+use crate::command::{ConnectionId, Loaded, RoomStatus, Seq};
 use crate::reason;
 use crate::schedule::Deadline;
 
@@ -24,6 +24,8 @@ use crate::schedule::Deadline;
 #[derive(Debug, Default)]
 pub(super) struct Document {
     pub(super) status: RoomStatus,
+    /// Of a deleted room: its content is gone for good.
+    pub(super) is_purged: bool,
     /// Of ready structs only.
     pub(super) state_vector: StateVector,
     /// Normalised, of the ready part only.
@@ -62,6 +64,18 @@ impl Document {
         Document {
             status,
             ..Document::default()
+        }
+    }
+
+    /// What the log would say, if it ends with this entry.
+    pub(super) fn given_away(self, last: Seq) -> Loaded {
+        Loaded {
+            status: self.status,
+            last,
+            state_vector: self.state_vector,
+            deletes: self.deletes,
+            pending: self.pending.map(|pending| pending.bytes),
+            is_purged: self.is_purged,
         }
     }
 
@@ -226,6 +240,7 @@ impl Machine {
     pub(super) fn take_over(&mut self, loaded: Loaded) {
         self.document = Document {
             status: loaded.status,
+            is_purged: loaded.is_purged,
             state_vector: loaded.state_vector,
             deletes: loaded.deletes,
             pending: None,

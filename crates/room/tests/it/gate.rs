@@ -2,6 +2,7 @@
 //! entry is durable, and in the end everybody has got exactly what they get from a room whose disk takes no time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use epicenter_identity::{RoomId, RoomName};
@@ -101,6 +102,7 @@ impl Script {
                     connection,
                     access: access(who),
                     device,
+                    reports: false,
                 })
             }
             Event::Leave(socket) => {
@@ -189,7 +191,7 @@ impl Observed {
     fn new(is_slow: bool) -> Self {
         let name = RoomName::of(&access(ADA), RoomId::parse("room").unwrap());
         Observed {
-            room: Room::new(name, RoomConfig::default()),
+            room: Room::new(name, Arc::new(RoomConfig::default())),
             last: Seq(0),
             durable: Seq(0),
             in_flight: VecDeque::new(),

@@ -1,6 +1,7 @@
 //! A host driven by hand: a log in memory, a disk that is as fast as the test wants, and a mailbox per peer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use epicenter_identity::{
@@ -36,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) notes: Vec<Note>,
     pub(crate) loads: usize,
     pub(crate) is_discarded: bool,
+    /// The log has dropped what the deleted room held.
+    pub(crate) is_purged: bool,
 }
 
 /// Who a peer is.
@@ -70,7 +73,7 @@ pub(crate) fn device(name: &str) -> DeviceId {
 
 fn new_room(config: &RoomConfig) -> Room {
     let room = RoomId::parse("room").unwrap();
-    Room::new(RoomName::of(&access(ADA), room), config.clone())
+    Room::new(RoomName::of(&access(ADA), room), Arc::new(config.clone()))
 }
 
 impl Host {
@@ -97,6 +100,7 @@ impl Host {
             notes: Vec::new(),
             loads: 0,
             is_discarded: false,
+            is_purged: false,
         }
     }
 
@@ -225,6 +229,7 @@ impl Host {
             connection,
             access: access(who),
             device: device(name),
+            reports: false,
         });
         connection
     }
@@ -354,6 +359,7 @@ impl Host {
             state_vector: ready.state_vector(),
             deletes: ready.deletes(),
             pending: stored.pending,
+            is_purged: self.is_purged,
         }
     }
 
@@ -433,7 +439,7 @@ impl Stored {
             match entry {
                 Entry::Ready(update) => ready.push(update.clone()),
                 Entry::Pending(update) => pending.push(update.clone()),
-                Entry::Created => status = RoomStatus::Live,
+                Entry::Created | Entry::Restored => status = RoomStatus::Live,
                 Entry::Deleted => status = RoomStatus::Deleted,
                 Entry::Recreated => {
                     status = RoomStatus::Live;

@@ -14,6 +14,7 @@ mod http;
 mod lifetime;
 mod pending;
 mod presence;
+mod sleep;
 mod storage;
 mod updates;
 mod vectors;

@@ -14,6 +14,7 @@ fn kinds(entries: &[Entry]) -> String {
         Entry::Created => 'c',
         Entry::Deleted => 'd',
         Entry::Recreated => 'n',
+        Entry::Restored => 'u',
     };
     entries.iter().map(letter).collect()
 }
@@ -289,6 +290,7 @@ fn what_turns_out_ready_when_loading_is_made_visible() {
         connection: epicenter_room::ConnectionId(id),
         access: crate::host::access(ADA),
         device: crate::host::device("laptop"),
+        reports: false,
     };
     let now = epicenter_room::Millis(host.now);
     host.room.handle(open(1), now);

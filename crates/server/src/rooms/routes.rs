@@ -107,6 +107,14 @@ pub(crate) async fn delete(
     write(&hub, caller, room::Request::Delete).await
 }
 
+/// `POST …/rooms/:roomId/restore`: undoes a deletion.
+pub(crate) async fn restore(
+    State(hub): State<SharedHub>,
+    caller: RoomsCaller,
+) -> Result<Response, Refusal> {
+    write(&hub, caller, room::Request::Restore).await
+}
+
 /// `POST …/rooms/:roomId/dispatch`: calls an action on a connected device.
 pub(crate) async fn dispatch(
     State(hub): State<SharedHub>,
@@ -150,7 +158,7 @@ fn answer(done: Done) -> Response {
             let headers = [(CACHE_CONTROL, REVALIDATED.to_owned()), (ETAG, etag(tag))];
             (StatusCode::NOT_MODIFIED, headers).into_response()
         }
-        Done::Deleted => StatusCode::NO_CONTENT.into_response(),
+        Done::Deleted | Done::Restored => StatusCode::NO_CONTENT.into_response(),
         Done::Created => StatusCode::CREATED.into_response(),
         Done::Dispatched { result } => {
             ([(CONTENT_TYPE, "application/json")], result).into_response()

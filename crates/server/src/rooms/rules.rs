@@ -26,6 +26,12 @@ pub(super) fn parse_device(query: Option<&str>) -> Result<DeviceId, Refusal> {
     device.ok_or(Refusal::from(ErrorName::InvalidDeviceId))
 }
 
+/// Whether an upgrade asks for reports on its updates: `saved=1`. Anything else asks for nothing, so that a client which
+/// knows no such frames never meets one.
+pub(super) fn wants_reports(query: Option<&str>) -> bool {
+    query::values(query, "saved").any(|value| value.as_deref() == Some("1"))
+}
+
 /// Where a list goes on: after this id, or at the beginning.
 pub(super) fn parse_after(query: Option<&str>) -> Result<Option<RoomId>, Refusal> {
     let mut values = query::values(query, "after");
@@ -101,6 +107,7 @@ pub(super) enum Done {
     NotModified { tag: Tag },
     Deleted,
     Created,
+    Restored,
     Dispatched { result: String },
 }
 
@@ -113,8 +120,15 @@ pub(super) fn check_answer(answer: Answer) -> Result<Done, Refusal> {
         Answer::Deleted => return Ok(Done::Deleted),
         Answer::Created => return Ok(Done::Created),
         Answer::Dispatched { result } => return Ok(Done::Dispatched { result }),
+        Answer::Restored => return Ok(Done::Restored),
         Answer::Exists => ApiError::new(ErrorName::RoomExists),
+        Answer::Unknown => ApiError::new(ErrorName::NotFound).with_message(
+            "There never was such a room, so there is nothing to restore. Create it with PUT.",
+        ),
         Answer::Gone => ApiError::new(ErrorName::RoomDeleted),
+        Answer::Purged => ApiError::new(ErrorName::RoomDeleted).with_message(
+            "The room was deleted so long ago that its content is gone. Create it anew, empty, with PUT.",
+        ),
         Answer::Malformed { what } => {
             tracing::debug!(reason = what, "update refused as malformed");
             ApiError::new(ErrorName::MalformedSyncBody)
@@ -122,6 +136,8 @@ pub(super) fn check_answer(answer: Answer) -> Result<Done, Refusal> {
         Answer::Refused { reason, limit } => ApiError::update_refused(&reason, &limit),
         // What waits is full to the brim: one more update did not fit.
         Answer::PendingFull { limit } => ApiError::quota_exceeded(limit, limit),
+        Answer::QuotaExceeded(full) => ApiError::quota_exceeded(full.limit, full.used)
+            .with_field("scope", full.scope.as_str()),
         Answer::Unavailable => ApiError::new(ErrorName::StorageUnavailable),
         Answer::GoingAway => ApiError::new(ErrorName::ShuttingDown),
     }))

@@ -25,6 +25,7 @@ pub(super) async fn decide_upgrade(
     let caller = RoomsCaller::admit(hub, &presented, uri).await?;
     caller.check_scope(Scope::RoomsWrite)?;
     let device = rules::parse_device(caller.query())?;
+    let reports = rules::wants_reports(caller.query());
     let room = caller.enter_room(hub)?;
     let access = caller.access;
     if hub.config.ownership.is_shared() {
@@ -44,6 +45,7 @@ pub(super) async fn decide_upgrade(
         access,
         room,
         device,
+        reports,
     })
 }
 

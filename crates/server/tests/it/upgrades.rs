@@ -28,6 +28,7 @@ fn assert_joined(reply: &Reply, room: &str, device: &str, user: &str) {
             access,
             room: joined,
             device: as_device,
+            ..
         }) => {
             assert_eq!(joined.to_string(), room);
             assert_eq!(as_device.as_str(), device);
