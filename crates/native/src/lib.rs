@@ -25,5 +25,6 @@ pub mod rooms;
 mod socket;
 mod sqlite;
 pub mod store;
+pub mod websocket;
 
 pub use hub::Hub;

@@ -16,14 +16,12 @@ use std::sync::atomic::Ordering;
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Note, Outgoing, Room, Seq,
-    Ticket,
+    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Note, Room, Seq, Ticket,
 };
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 use tokio::sync::oneshot;
-use tokio_tungstenite::tungstenite::{Message as WireMessage, Utf8Bytes};
 
 use super::Shared;
 use super::compaction::{self, Growth, Progress};
@@ -50,6 +48,8 @@ pub(super) struct Core {
     deserted_at: Millis,
     /// The time noted for the next turn.
     alarm: Option<Millis>,
+    /// What this turn has put something into.
+    receivers: Vec<Arc<Outbox>>,
 }
 
 struct Life {
@@ -97,7 +97,13 @@ impl Core {
             last_used: now,
             deserted_at: now,
             alarm: None,
+            receivers: Vec::new(),
         }
+    }
+
+    /// The outboxes to be flushed after the turn.
+    pub(super) fn take_receivers(&mut self) -> Vec<Arc<Outbox>> {
+        std::mem::take(&mut self.receivers)
     }
 
     /// Input waits in its bounded inbox while the room loads and while the disk does not keep up.
@@ -299,8 +305,10 @@ impl Core {
                 }
                 Action::Append(append) => self.append(slot, append),
                 Action::Send { to, message } => {
-                    if let Some(outbox) = self.life.connections.get(&to) {
-                        outbox.push(wire_message(message));
+                    if let Some(outbox) = self.life.connections.get(&to)
+                        && outbox.push(message.into())
+                    {
+                        self.receivers.push(Arc::clone(outbox));
                     }
                 }
                 Action::BuildState {
@@ -618,16 +626,5 @@ fn note_down(slot: &Slot, note: &Note) {
         Note::ProtocolError { connection } => {
             tracing::debug!(room.name = %name, connection = connection.0, "a connection was closed for a protocol error");
         }
-    }
-}
-
-fn wire_message(message: Outgoing) -> WireMessage {
-    match message {
-        Outgoing::Binary(bytes) => WireMessage::Binary(bytes),
-        Outgoing::Text(bytes) => match Utf8Bytes::try_from(bytes) {
-            Ok(text) => WireMessage::Text(text),
-            // Text is made by the JSON encoder; should it ever not be UTF-8, the peer is told that the frame is void.
-            Err(_) => WireMessage::Text(Utf8Bytes::from_static("{}")),
-        },
     }
 }

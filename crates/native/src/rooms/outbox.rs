@@ -1,159 +1,248 @@
 //! What waits to be written to one socket: bounded in bytes, never waited for by the room.
 //!
-//! The room's task pushes, the socket's task pops. A push that would pass the bound closes the connection with 1013
-//! `slow-consumer` and frees what was queued: the client resyncs when it reconnects.
+//! A room pushes while it works and flushes once at the end of its turn: whatever one commit has for a receiver leaves
+//! in one system call, made there and then, without waking the socket's task. Only what the kernel does not take at once
+//! is left to that task. A push that would pass the bound closes the connection with 1013 `slow-consumer` and frees what
+//! was queued: the client resyncs when it reconnects.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 use epicenter_sync::CloseCode;
-use tokio_tungstenite::tungstenite::Message;
+
+use super::lock;
+use crate::websocket::Frame;
+
+/// Frames that one system call takes.
+const FRAMES_PER_WRITE: usize = 64;
+
+/// Where frames go.
+pub trait Sink: Send + Sync {
+    /// Writes as much as goes without waiting, from the first of these on.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing goes; anything else when the peer is gone.
+    fn try_write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+}
 
 /// How a connection is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseOrder {
+    /// The code of the close frame.
     pub code: CloseCode,
+    /// Its reason, at most 123 bytes.
     pub reason: String,
 }
 
-/// What the socket's task finds in its outbox.
-#[derive(Debug)]
-pub enum Next {
-    Message(Message),
-    /// Everything queued before it has been taken.
+/// How far a flush came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing is queued.
+    All,
+    /// The peer does not read at the moment.
+    Blocked,
+    /// Nothing is queued before this close, or it must not wait for what is.
     Close(CloseOrder),
-    Empty,
+    /// The peer is gone.
+    Gone,
 }
 
 /// The bounded queue between a room and a socket.
-#[derive(Debug)]
 pub struct Outbox {
     max_bytes: usize,
+    sink: Arc<dyn Sink>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    queue: VecDeque<Message>,
+    queue: VecDeque<Frame>,
     bytes: usize,
+    /// Bytes of the first frame that are written.
+    written: usize,
     close: Option<CloseOrder>,
+    /// Whether what is queued is sent before the close, as far as the peer reads.
+    drains: bool,
+    /// Something was queued since the last flush.
+    is_dirty: bool,
     /// A close was ordered or the socket is gone: nothing more is taken in.
     sealed: bool,
+    /// Of the socket's task.
     waker: Option<Waker>,
 }
 
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Outbox")
+            .field("bytes", &self.lock().bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Outbox {
-    pub fn new(max_bytes: usize) -> Self {
+    /// An empty queue of at most so many bytes.
+    pub fn new(max_bytes: usize, sink: Arc<dyn Sink>) -> Self {
         Self {
             max_bytes,
+            sink,
             state: Mutex::default(),
         }
     }
 
-    /// Queues a message. One message larger than the bound passes when the queue is empty.
-    pub fn push(&self, message: Message) {
+    /// Queues a frame; true when that is the first since the last flush, so that one is due. One frame larger than the
+    /// bound passes when the queue is empty.
+    pub fn push(&self, frame: Frame) -> bool {
         let mut state = self.lock();
         if state.sealed {
-            return;
+            return false;
         }
-        let size = message.len();
-        if !state.queue.is_empty() && state.bytes.saturating_add(size) > self.max_bytes {
-            state.order_close(
-                CloseOrder {
-                    code: CloseCode::TryAgainLater,
-                    reason: "slow-consumer".to_owned(),
-                },
-                Queued::Drop,
-            );
-            return;
+        let bytes = state.bytes.saturating_add(frame.len());
+        if !state.queue.is_empty() && bytes > self.max_bytes {
+            let order = CloseOrder {
+                code: CloseCode::TryAgainLater,
+                reason: "slow-consumer".to_owned(),
+            };
+            state.order_close(order, false);
+            return false;
         }
-        state.bytes = state.bytes.saturating_add(size);
-        state.queue.push_back(message);
-        state.wake();
+        state.bytes = bytes;
+        state.queue.push_back(frame);
+        !std::mem::replace(&mut state.is_dirty, true)
     }
 
     /// Orders a close; only the first order counts.
     pub fn close(&self, order: CloseOrder) {
-        let queued = match order.code {
-            // These must not wait behind a peer that does not read.
-            CloseCode::Unauthorized | CloseCode::Forbidden | CloseCode::TryAgainLater => {
-                Queued::Drop
+        // These must not wait behind a peer that does not read.
+        let is_urgent = matches!(
+            order.code,
+            CloseCode::Unauthorized | CloseCode::Forbidden | CloseCode::TryAgainLater
+        );
+        self.lock().order_close(order, !is_urgent);
+    }
+
+    /// Writes what goes without waiting; what is left is the business of the socket's task.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        if state.write(self.sink.as_ref()) != Flushed::All {
+            state.wake();
+        }
+    }
+
+    /// Leaves all of it to the socket's task.
+    pub fn flush_later(&self) {
+        self.lock().wake();
+    }
+
+    /// For the socket's task: writes what goes without waiting, and remembers whom to wake when there is more to do.
+    pub(crate) fn poll_flush(&self, waker: &Waker) -> Flushed {
+        let mut state = self.lock();
+        state.remember(waker);
+        match state.write(self.sink.as_ref()) {
+            Flushed::All => state.close.take().map_or(Flushed::All, Flushed::Close),
+            Flushed::Blocked if state.close.is_some() && !state.drains => {
+                state.close.take().map_or(Flushed::Blocked, Flushed::Close)
             }
-            _ => Queued::Send,
-        };
-        self.lock().order_close(order, queued);
+            flushed => flushed,
+        }
     }
 
-    /// The next thing to write; remembers the waker when there is none.
-    pub fn poll_next(&self, waker: &Waker) -> Next {
-        let mut state = self.lock();
-        if let Some(message) = state.queue.pop_front() {
-            state.bytes = state.bytes.saturating_sub(message.len());
-            return Next::Message(message);
-        }
-        if let Some(order) = state.close.take() {
-            return Next::Close(order);
-        }
-        state.remember(waker);
-        Next::Empty
-    }
-
-    /// Whether a close was ordered, and whether it must not wait for what is queued; remembers the waker when there is
-    /// none. For a socket that cannot be written to at the moment.
-    pub fn poll_ordered_close(&self, waker: &Waker) -> Option<Queued> {
-        let mut state = self.lock();
-        if state.close.is_some() {
-            let is_empty = state.queue.is_empty();
-            return Some(if is_empty { Queued::Drop } else { Queued::Send });
-        }
-        state.remember(waker);
-        None
+    /// Whether a close waits for what is queued before it.
+    pub(crate) fn is_draining(&self) -> bool {
+        let state = self.lock();
+        state.close.is_some() && state.drains
     }
 
     /// Takes the close order; what is queued before it is given up.
-    pub fn take_close(&self) -> Option<CloseOrder> {
+    pub(crate) fn take_close(&self) -> Option<CloseOrder> {
         let mut state = self.lock();
-        state.queue = VecDeque::new();
-        state.bytes = 0;
+        state.give_up();
         state.close.take()
     }
 
-    /// The socket is gone: frees what is queued and takes nothing more in.
-    pub fn abandon(&self) {
+    /// Queues the very last frame, behind what is left of the one that is being written.
+    pub(crate) fn push_last(&self, frame: Frame) {
         let mut state = self.lock();
+        state.sealed = true;
+        state.give_up();
+        state.queue.push_back(frame);
+    }
+
+    /// The socket is gone: frees what is queued and takes nothing more in.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        state.sealed = true;
         state.queue = VecDeque::new();
         state.bytes = 0;
-        state.sealed = true;
         state.waker = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is consistent after every statement, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 
-/// What becomes of messages that were queued before a close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queued {
-    /// They are sent first, as far as the peer reads.
-    Send,
-    Drop,
-}
-
 impl State {
-    fn order_close(&mut self, order: CloseOrder, queued: Queued) {
+    fn write(&mut self, sink: &dyn Sink) -> Flushed {
+        self.is_dirty = false;
+        while !self.queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 2 * FRAMES_PER_WRITE];
+            let mut used = 0;
+            for (index, frame) in self.queue.iter().take(FRAMES_PER_WRITE).enumerate() {
+                let written = if index == 0 { self.written } else { 0 };
+                for slice in frame.rest(written) {
+                    if !slice.is_empty() {
+                        slices[used] = slice;
+                        used += 1;
+                    }
+                }
+            }
+            match sink.try_write(&slices[..used]) {
+                Ok(0) => return Flushed::Gone,
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Flushed::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_gone) => return Flushed::Gone,
+            }
+        }
+        Flushed::All
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.written += written;
+        self.bytes = self.bytes.saturating_sub(written);
+        while let Some(first) = self.queue.front()
+            && self.written >= first.len()
+        {
+            self.written -= first.len();
+            self.queue.pop_front();
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    fn order_close(&mut self, order: CloseOrder, drains: bool) {
         if self.sealed {
             return;
         }
         self.sealed = true;
-        if queued == Queued::Drop {
-            self.queue = VecDeque::new();
-            self.bytes = 0;
+        self.drains = drains;
+        if !drains {
+            self.give_up();
         }
         self.close = Some(order);
         self.wake();
+    }
+
+    /// Drops what is queued, but for the frame of which a part has been written.
+    fn give_up(&mut self) {
+        self.queue.truncate(usize::from(self.written > 0));
+        self.bytes = self.queue.front().map_or(0, Frame::len) - self.written;
     }
 
     fn remember(&mut self, waker: &Waker) {
@@ -171,70 +260,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn drain(outbox: &Outbox) -> (usize, Option<CloseOrder>) {
-        let mut messages = 0;
-        loop {
-            match outbox.poll_next(Waker::noop()) {
-                Next::Message(_) => messages += 1,
-                Next::Close(order) => return (messages, Some(order)),
-                Next::Empty => return (messages, None),
-            }
-        }
-    }
-
-    fn message(size: usize) -> Message {
-        Message::binary(vec![0; size])
-    }
-
-    #[test]
-    fn a_queue_past_its_bound_is_dropped_and_closed_as_a_slow_consumer() {
-        let outbox = Outbox::new(100);
-        outbox.push(message(60));
-        outbox.push(message(40));
-        outbox.push(message(1));
-        outbox.push(message(1));
-        let (messages, close) = drain(&outbox);
-        assert_eq!(messages, 0);
-        assert_eq!(
-            close.map(|order| order.reason),
-            Some("slow-consumer".to_owned())
-        );
-    }
-
-    #[test]
-    fn one_larger_message_passes_when_the_queue_is_empty() {
-        let outbox = Outbox::new(100);
-        outbox.push(message(5_000));
-        assert_eq!(drain(&outbox), (1, None));
-        outbox.push(message(5_000));
-        assert_eq!(drain(&outbox), (1, None));
-    }
-
-    #[test]
-    fn an_ordinary_close_waits_for_the_queue_and_a_revocation_does_not() {
-        for (code, sent) in [(CloseCode::GoingAway, 2), (CloseCode::Unauthorized, 0)] {
-            let outbox = Outbox::new(100);
-            outbox.push(message(1));
-            outbox.push(message(1));
-            let order = CloseOrder {
-                code,
-                reason: String::new(),
-            };
-            outbox.close(order.clone());
-            outbox.push(message(1));
-            assert_eq!(drain(&outbox), (sent, Some(order)));
-            assert_eq!(drain(&outbox), (0, None), "a close is given once");
-        }
-    }
-
-    #[test]
-    fn an_abandoned_outbox_takes_nothing_in() {
-        let outbox = Outbox::new(100);
-        outbox.abandon();
-        outbox.push(message(1));
-        assert_eq!(drain(&outbox), (0, None));
-    }
-}
+mod tests;

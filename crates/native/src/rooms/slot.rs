@@ -16,6 +16,8 @@ use super::{RoomCounters, Shared, lock};
 
 /// Inputs that one turn handles before it lets others run.
 const INPUTS_PER_TURN: usize = 64;
+/// Sockets that one turn writes to itself; more are written to by their own tasks, on all threads.
+const RECEIVERS_PER_TURN: usize = 256;
 
 /// One room.
 pub struct Slot {
@@ -99,7 +101,15 @@ impl Slot {
             }
         }
         core.rest(self);
-        core.reads_input(self)
+        let accepts_input = core.reads_input(self);
+        let receivers = core.take_receivers();
+        drop(core);
+        if receivers.len() <= RECEIVERS_PER_TURN {
+            receivers.iter().for_each(|outbox| outbox.flush());
+        } else {
+            receivers.iter().for_each(|outbox| outbox.flush_later());
+        }
+        accepts_input
     }
 
     pub(super) fn tell(self: &Arc<Self>, control: Control) {
@@ -130,6 +140,17 @@ impl RoomHandle {
         if self.0.inbox.put(input).await == Turn::Needed {
             self.0.turn();
         }
+    }
+
+    /// Hands the input over like [`RoomHandle::deliver`], or gives it back when there is no room.
+    ///
+    /// # Errors
+    /// The input.
+    pub(crate) fn try_deliver_here(&self, input: Input) -> Result<(), Input> {
+        if self.0.inbox.try_put(input)? == Turn::Needed {
+            self.0.turn();
+        }
+        Ok(())
     }
 
     /// Hands the input over and has a turn scheduled, or gives the input back when there is no room.
