@@ -468,16 +468,17 @@ impl RoomTask {
             Note::FrameDropped { connection, what } => {
                 tracing::debug!(room.owner = %owner, room.id = %room, connection = connection.0, what, "a frame was dropped");
             }
-            Note::UpdateRefused { reason, bytes } => {
+            Note::UpdateRefused { reason, bytes, .. } => {
                 tracing::warn!(room.owner = %owner, room.id = %room, reason, update_bytes = bytes, "an update was refused and its connection closed");
                 self.counters
                     .refuse(self.shared.clock.now().0, reason, *bytes);
             }
-            Note::PendingDropped { bytes } => {
+            Note::PendingDropped { bytes, .. } => {
                 tracing::warn!(room.owner = %owner, room.id = %room, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
                 self.counters
                     .refuse(self.shared.clock.now().0, "pending-limit", *bytes);
             }
+            Note::UpdatesAccepted { .. } => {}
             Note::LogMismatch { known, read } => {
                 tracing::error!(room.owner = %owner, room.id = %room, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
             }
