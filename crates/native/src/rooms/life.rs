@@ -620,6 +620,7 @@ fn note_down(slot: &Slot, note: &Note) {
             tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
             refuse("pending-limit", *bytes);
         }
+        Note::UpdatesAccepted { .. } => {}
         Note::LogMismatch { known, read } => {
             tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
         }
