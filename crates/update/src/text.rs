@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use crate::column::UintWriter;
+use crate::growth::spare;
 
 /// The unit written for a half that was cut off.
 const REPLACEMENT: u16 = 0xfffd;
@@ -255,7 +256,7 @@ impl TextWriter {
         }
         if !text.text.is_empty() {
             self.flush_high();
-            self.joined.extend_from_slice(text.text.as_bytes());
+            spare(&mut self.joined, text.text.len()).extend_from_slice(text.text.as_bytes());
         }
         if text.trail != 0 {
             self.push_unit(text.trail);
@@ -286,8 +287,8 @@ impl TextWriter {
 
     fn push_char(&mut self, character: char) {
         let mut buffer = [0; 4];
-        self.joined
-            .extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+        let bytes = character.encode_utf8(&mut buffer).as_bytes();
+        spare(&mut self.joined, bytes.len()).extend_from_slice(bytes);
     }
 
     /// The joined text and the lengths, which the column holds in this order.
