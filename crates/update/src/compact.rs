@@ -4,6 +4,7 @@
 //! clocks, and neighbours that mean the same as one become one. No id changes, so edits made against
 //! the update as it was, undo among them, still find their places.
 
+mod names;
 mod slots;
 mod winners;
 

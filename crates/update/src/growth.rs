@@ -4,7 +4,7 @@
 //! the memory that the operation takes.
 
 /// The first step of a list that has something in it already.
-const STEP_BYTES: usize = 64;
+const STEP_BYTES: usize = 32;
 
 /// The list with room for `more` entries.
 #[inline]

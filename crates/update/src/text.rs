@@ -45,6 +45,11 @@ impl<'a> Text<'a> {
         (self.lead == 0 && self.trail == 0).then_some(self.text)
     }
 
+    /// The half in front or zero, the whole characters, the half at the end or zero.
+    pub(crate) fn parts(&self) -> (u16, &'a str, u16) {
+        (self.lead, self.text, self.trail)
+    }
+
     /// The first unit is the second half of a character, or what is left of it.
     pub(crate) fn begins_inside_character(&self) -> bool {
         self.lead != 0
