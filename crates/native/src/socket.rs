@@ -94,7 +94,8 @@ impl Socket {
             )),
             stream,
             decoder: Decoder::new(limits.max_frame_bytes),
-            rest: parts.read_buf,
+            // Copied, because an empty part of hyper's buffer keeps all of it.
+            rest: Bytes::copy_from_slice(&parts.read_buf),
             max_frame_bytes: limits.max_frame_bytes,
             close_deadline: None,
         })
