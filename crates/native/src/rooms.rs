@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use epicenter_identity::{Access, OwnerId, RoomId, RoomName};
 use epicenter_room::{Answer, CallId, ConnectionId, Request, RoomConfig};
-use epicenter_server::ports::{Refusal, RoomEntry, RoomPage, Rooms, StoreUnavailable};
+use epicenter_server::ports::{RoomEntry, RoomPage, Rooms, StoreUnavailable};
+use epicenter_server::refusals::Refusals;
 use epicenter_server::revocations::Subject;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -24,9 +25,6 @@ use crate::config::LimitsConfig;
 use crate::log::{Generation, Log};
 use mailbox::{Control, Input, Mailbox};
 use task::RoomTask;
-
-/// Refused updates remembered per room, newest last.
-const REFUSALS_KEPT: usize = 16;
 
 /// Revocations remembered for sockets on their way in: hours of them, while the way takes at most a minute.
 const REVOCATIONS_KEPT: usize = 10_000;
@@ -42,6 +40,7 @@ pub(crate) struct Shared {
     limits: LimitsConfig,
     slots: Mutex<Slots>,
     revoked: Mutex<Revoked>,
+    refusals: Refusals,
     next_generation: AtomicU64,
     next_id: AtomicU64,
     /// Bounds the merges that run at once: each may take a core and several times its document's size.
@@ -63,21 +62,6 @@ struct Slot {
 #[derive(Debug, Default)]
 pub(crate) struct RoomCounters {
     connections: AtomicUsize,
-    refusals: Mutex<VecDeque<Refusal>>,
-}
-
-impl RoomCounters {
-    fn refuse(&self, at: u64, reason: &str, bytes: usize) {
-        let mut refusals = lock(&self.refusals);
-        if refusals.len() == REFUSALS_KEPT {
-            refusals.pop_front();
-        }
-        refusals.push_back(Refusal {
-            at,
-            reason: reason.to_owned(),
-            bytes: bytes as u64,
-        });
-    }
 }
 
 /// The hub is shutting down and opens no more rooms.
@@ -103,6 +87,7 @@ impl RoomRegistry {
                 tasks: tokio::task::JoinSet::new(),
             }),
             revoked: Mutex::default(),
+            refusals: Refusals::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
             builders: Arc::new(Semaphore::new(builders)),
@@ -319,17 +304,15 @@ impl Rooms for RoomRegistry {
             .into_iter()
             .map(|entry| {
                 let name = RoomName::stored(owner.clone(), entry.room.clone());
-                let counters = slots.rooms.get(&name).map(|slot| &slot.counters);
+                let slot = slots.rooms.get(&name);
+                let connections =
+                    slot.map(|slot| slot.counters.connections.load(Ordering::Relaxed));
                 RoomEntry {
                     id: entry.room,
                     storage_bytes: entry.storage_bytes,
                     last_accessed_at: entry.last_accessed_at,
-                    connections: counters.map_or(0, |counters| {
-                        counters.connections.load(Ordering::Relaxed) as u64
-                    }),
-                    refusals: counters.map_or_else(Vec::new, |counters| {
-                        lock(&counters.refusals).iter().cloned().collect()
-                    }),
+                    connections: connections.unwrap_or(0) as u64,
+                    refusals: self.0.refusals.of(&name),
                 }
             })
             .collect();

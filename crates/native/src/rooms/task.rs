@@ -14,8 +14,9 @@ use std::time::Duration;
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, CallId, Command, ConnectionId, Note, Outgoing, Room, Seq, Ticket,
+    Action, Answer, Author, CallId, Command, ConnectionId, Note, Outgoing, Room, Seq, Ticket,
 };
+use epicenter_server::ports::Refusal;
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
@@ -462,23 +463,32 @@ impl RoomTask {
         });
     }
 
+    fn refuse(&self, by: Option<&Author>, reason: &str, bytes: usize) {
+        let refusal = Refusal {
+            at: self.shared.clock.now().0,
+            reason: reason.to_owned(),
+            bytes: bytes as u64,
+        };
+        self.shared
+            .refusals
+            .refuse(&self.name, by.cloned(), refusal);
+    }
+
     fn note(&self, note: &Note) {
         let (owner, room) = (self.name.owner(), self.name.room());
         match note {
             Note::FrameDropped { connection, what } => {
                 tracing::debug!(room.owner = %owner, room.id = %room, connection = connection.0, what, "a frame was dropped");
             }
-            Note::UpdateRefused { reason, bytes, .. } => {
+            Note::UpdateRefused { by, reason, bytes } => {
                 tracing::warn!(room.owner = %owner, room.id = %room, reason, update_bytes = bytes, "an update was refused and its connection closed");
-                self.counters
-                    .refuse(self.shared.clock.now().0, reason, *bytes);
+                self.refuse(by.as_ref(), reason, *bytes);
             }
-            Note::PendingDropped { bytes, .. } => {
+            Note::PendingDropped { by, bytes } => {
                 tracing::warn!(room.owner = %owner, room.id = %room, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
-                self.counters
-                    .refuse(self.shared.clock.now().0, "pending-limit", *bytes);
+                self.refuse(by.as_ref(), "pending-limit", *bytes);
             }
-            Note::UpdatesAccepted { .. } => {}
+            Note::UpdatesAccepted { by } => self.shared.refusals.settle(&self.name, by.as_ref()),
             Note::LogMismatch { known, read } => {
                 tracing::error!(room.owner = %owner, room.id = %room, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
             }
