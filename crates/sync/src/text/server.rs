@@ -3,7 +3,6 @@
 //! Messages are written by hand because they carry other people's JSON text, which goes in as it came.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 
 /// One device of a presence list.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +19,7 @@ pub struct PresenceEntry<'a> {
 
 /// `{"type":"presence","devices":[…]}`, the devices in the order given.
 pub fn encode_presence(entries: &[PresenceEntry<'_>]) -> String {
-    PresenceLists::new(entries.iter().copied()).join([0..entries.len()])
+    PresenceLists::new(entries.iter().copied()).join(entries.len())
 }
 
 /// The lists of a room: each receiver gets all devices but its own, so each entry is written once and copied from there.
@@ -45,17 +44,18 @@ impl PresenceLists {
 
     /// The list without the entry at this position.
     pub fn without(&self, position: usize) -> String {
-        self.join([0..position, position + 1..self.ends.len()])
+        self.join(position)
     }
 
-    fn join<const N: usize>(&self, ranges: [Range<usize>; N]) -> String {
+    /// All entries but the one at this position, if there is one.
+    fn join(&self, left_out: usize) -> String {
+        let start = self.end_of(left_out);
+        let end = self.end_of(left_out.saturating_add(1)).max(start);
         let mut text = String::with_capacity(self.entries.len() + 40);
         text.push_str(r#"{"type":"presence","devices":["#);
         let empty = text.len();
-        for range in ranges {
-            let (start, end) = (self.end_of(range.start), self.end_of(range.end));
-            text.push_str(self.entries.get(start..end).unwrap_or_default());
-        }
+        text.push_str(self.entries.get(..start).unwrap_or_default());
+        text.push_str(self.entries.get(end..).unwrap_or_default());
         if text.len() > empty {
             // The comma after the last one.
             text.pop();
@@ -64,9 +64,9 @@ impl PresenceLists {
         text
     }
 
-    /// Where so many entries end.
+    /// Where so many entries end; where all do if there are fewer.
     fn end_of(&self, count: usize) -> usize {
-        let last = count.checked_sub(1);
+        let last = count.min(self.ends.len()).checked_sub(1);
         last.and_then(|last| self.ends.get(last))
             .copied()
             .unwrap_or_default()
