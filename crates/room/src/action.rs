@@ -88,7 +88,7 @@ pub enum Entry {
     Deleted,
     /// PUT on a tombstone: an empty document begins; entries before this one no longer count.
     Recreated,
-    /// The content behind a tombstone counts again.
+    /// The tombstone before it no longer counts: the room lives again with what it held.
     Restored,
 }
 

@@ -318,6 +318,7 @@ pub(super) fn delete_rows(
                 bytes += length.get::<_, u32>(0).map_or(0, u64::from);
             }
             deleted += 1;
+            reached("a row was deleted");
             if bytes >= PURGE_BYTES {
                 break;
             }
@@ -327,6 +328,7 @@ pub(super) fn delete_rows(
         transaction.execute("DELETE FROM retired_logs WHERE log = ?1", [log])?;
     }
     transaction.commit()?;
+    reached("the commit is done");
     retired.rows.drain(..deleted);
     Ok(())
 }

@@ -344,4 +344,6 @@ fn write(directory: &RwLock<Directory>) -> RwLockWriteGuard<'_, Directory> {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
