@@ -144,6 +144,12 @@ pub trait Log: Send + Sync + 'static {
     /// What the live rooms of an owner amount to, from memory, in constant time.
     fn usage(&self, owner: &OwnerId) -> Usage;
 
+    /// Whether the thread that answers appends has other things to do than what an answer leads to. Asked from within an
+    /// answer.
+    fn is_busy(&self) -> bool {
+        true
+    }
+
     /// Whether so many bytes wait for the disk that rooms should stop reading.
     fn is_full(&self) -> bool {
         false

@@ -125,9 +125,8 @@ pub(crate) fn open_readonly(path: &Path) -> rusqlite::Result<Connection> {
 /// One line of the `meta` table.
 pub(crate) fn find_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
-        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-            row.get(0)
-        })
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
         .optional()
 }
 

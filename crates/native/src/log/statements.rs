@@ -78,7 +78,7 @@ fn begin(connection: &mut Connection, epoch: u64) -> Result<Transaction<'_>, Com
 }
 
 fn insert_rows(transaction: &Transaction<'_>, stage: &Stage<'_>) -> Result<(), CommitError> {
-    let mut insert = transaction.prepare(
+    let mut insert = transaction.prepare_cached(
         "INSERT INTO entries (row, format, log, entry, part, last, kind, epoch, checksum, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
@@ -318,6 +318,7 @@ pub(super) fn delete_rows(
                 bytes += length.get::<_, u32>(0).map_or(0, u64::from);
             }
             deleted += 1;
+            reached("a row was deleted");
             if bytes >= PURGE_BYTES {
                 break;
             }
@@ -327,6 +328,7 @@ pub(super) fn delete_rows(
         transaction.execute("DELETE FROM retired_logs WHERE log = ?1", [log])?;
     }
     transaction.commit()?;
+    reached("the commit is done");
     retired.rows.drain(..deleted);
     Ok(())
 }

@@ -28,6 +28,9 @@ use super::statements::{self, CommitError};
 use super::{AppendError, AppendRequest, Generation, ReplaceError, schema};
 use upkeep::Upkeep;
 
+/// Answers of one commit that this thread carries on by itself, if nothing waits: under little load that spares waking
+/// another thread for each update.
+const ANSWERS_CARRIED_ON: usize = 4;
 /// Times of last use that one commit carries along; the rest waits for the next.
 const ACCESSES_PER_COMMIT: usize = 256;
 
@@ -120,6 +123,8 @@ impl Writer {
                 self.fail_all(&batch, "the writer of the room log panicked")
             }
         };
+        let is_busy = batch.len() > ANSWERS_CARRIED_ON || !self.shared.queue.is_idle();
+        self.shared.is_busy.store(is_busy, Ordering::Relaxed);
         for (request, result) in batch.into_iter().zip(results) {
             if let Err(_panic) = catch_unwind(AssertUnwindSafe(|| request.done.0(result))) {
                 tracing::error!("a receiver of an append's result panicked");
@@ -343,5 +348,7 @@ fn write(directory: &RwLock<Directory>) -> RwLockWriteGuard<'_, Directory> {
     directory.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;
