@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admin;
+mod compaction;
 mod data_dir;
 mod durable;
 mod identity_store;
