@@ -15,6 +15,7 @@ mod tests_of_copy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use serde::Deserialize;
 
 use crate::copy::{Places, copy_workspace, share_foreign_artifacts};
 use crate::say;
+use crate::sources::files_below;
 use crate::workspace::{Workspace, cargo};
 
 use explained::Explained;
@@ -32,23 +34,16 @@ use plant::{Mutant, Planted, plant};
 use tests_of_copy::{Outcome, Tests};
 
 const SOURCES: &str = "crates/update/src";
-/// Where faults are planted when no files are named.
-const FILES: &[&str] = &[
-    "merge.rs",
-    "ingest.rs",
-    "diff.rs",
-    "compact.rs",
-    "compact/slots.rs",
-    "compact/winners.rs",
-];
+/// Where faults are planted when no files are named: these modules and what is below them.
+const MODULES: &[&str] = &["merge", "ingest", "diff", "compact"];
 /// The numbers of one file; the next file begins at the next multiple.
 const NUMBERS_A_FILE: usize = 10_000;
 
 /// Fails when a fault survives that is not explained.
 pub(crate) fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(2).collect();
-    let wanted = Wanted::parse(&wanted)?;
     let workspace = Workspace::load()?;
+    let wanted = Wanted::parse(&wanted, &workspace.workspace_root.join(SOURCES))?;
     let places = Places::of(&workspace, "algebra-mutants");
     share_foreign_artifacts(&workspace.target_directory, &places.build)?;
     copy_workspace(&places)?;
@@ -78,7 +73,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn parse(arguments: &[String]) -> anyhow::Result<Self> {
+    fn parse(arguments: &[String], sources: &Path) -> anyhow::Result<Self> {
         let mut places = Vec::new();
         for argument in arguments {
             places.push(match argument.split_once(':') {
@@ -87,7 +82,17 @@ impl Wanted {
             });
         }
         if places.is_empty() {
-            places.extend(FILES.iter().map(|file| ((*file).to_owned(), None)));
+            for module in MODULES {
+                places.push((format!("{module}.rs"), None));
+                let folder = sources.join(module);
+                if !folder.is_dir() {
+                    continue;
+                }
+                for file in files_below(&folder, &["rs"])? {
+                    let name = file.strip_prefix(sources)?.to_string_lossy().into_owned();
+                    places.push((name, None));
+                }
+            }
         }
         Ok(Self { places })
     }
@@ -179,33 +184,60 @@ impl<'p> Copy<'p> {
         }
     }
 
-    /// Blames the innermost fault around an error; where there is none, around what rustc names besides. What was blamed
-    /// for nothing is lost, and the next round blames another one.
+    /// Blames the innermost fault around an error; where there is none, around what rustc names besides, or the next one
+    /// behind. What was blamed for nothing is lost, and the next round blames another one.
     fn leave_out(&mut self, error: &CompileError) -> anyhow::Result<()> {
         let (primary, secondary): (Vec<_>, Vec<_>) =
             error.spans.iter().partition(|span| span.is_primary);
         let noted = error.children.iter().flat_map(|note| &note.spans);
-        let mut spans = primary.into_iter().chain(noted).chain(secondary);
-        match spans.find_map(|span| self.fault_around(span)) {
+        let named = primary.iter().copied().chain(noted).chain(secondary);
+        let mut named = named.filter_map(|span| self.around(span));
+        let mut behind = primary.iter().filter_map(|span| self.behind(span));
+        // A name that may still hold what it held before is in nobody's place but that of the assignment left out.
+        let number = if error.is_about_borrows() {
+            behind.next().or_else(|| named.next())
+        } else {
+            named.next().or_else(|| behind.next())
+        };
+        match number {
             Some(number) => self.left_out.insert(number),
             None => bail!("the copy does not compile: {}", error.rendered),
         };
         Ok(())
     }
 
-    fn fault_around(&self, span: &ErrorSpan) -> Option<usize> {
-        let mut files = self.files.iter();
-        let file = files.find(|file| {
+    fn file_of(&self, span: &ErrorSpan) -> Option<&Faulty> {
+        self.files.iter().find(|file| {
             span.file_name
                 .ends_with(&format!("{SOURCES}/{}", file.name))
-        })?;
-        let around = file
-            .planted
-            .places
-            .iter()
+        })
+    }
+
+    fn around(&self, span: &ErrorSpan) -> Option<usize> {
+        let places = self.file_of(span)?.planted.places.iter();
+        let around = places
             .filter(|(_, place)| place.start <= span.byte_start && span.byte_end <= place.end);
         around
             .min_by_key(|(_, place)| place.end - place.start)
+            .map(|(number, _)| *number)
+    }
+
+    /// The next assignment that can be left out.
+    fn behind(&self, span: &ErrorSpan) -> Option<usize> {
+        let planted = &self.file_of(span)?.planted;
+        let is_assignment = |number: &usize| {
+            let mut mutants = planted.mutants.iter();
+            let mutant = mutants.find(|mutant| mutant.number == *number);
+            mutant.is_some_and(|mutant| {
+                mutant.fault.starts_with("left out: ") && mutant.fault.contains(" = ")
+            })
+        };
+        let behind = planted
+            .places
+            .iter()
+            .filter(|(number, place)| place.start > span.byte_start && is_assignment(number));
+        behind
+            .min_by_key(|(_, place)| place.start)
             .map(|(number, _)| *number)
     }
 
@@ -252,10 +284,23 @@ struct CargoMessage {
 #[derive(Debug, Deserialize)]
 struct CompileError {
     level: String,
+    code: Option<ErrorCode>,
     #[serde(default)]
     rendered: String,
     spans: Vec<ErrorSpan>,
     children: Vec<Note>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorCode {
+    code: String,
+}
+
+impl CompileError {
+    fn is_about_borrows(&self) -> bool {
+        let code = self.code.as_ref().map(|code| code.code.as_str());
+        matches!(code, Some("E0499" | "E0502" | "E0503" | "E0505" | "E0506"))
+    }
 }
 
 /// What stands below an error.
