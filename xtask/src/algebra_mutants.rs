@@ -360,7 +360,7 @@ fn run_all(
     thread::scope(|scope| {
         let worker = || -> anyhow::Result<()> {
             while let Some((file, mutant)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut outcome = tests.run(mutant.number)?;
+                let mut outcome = tests.run(file, mutant.number)?;
                 if outcome == Outcome::Survived && explained.holds(file, mutant) {
                     outcome = Outcome::Explained;
                 }

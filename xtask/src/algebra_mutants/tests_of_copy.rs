@@ -136,9 +136,27 @@ impl Tests {
             .stderr(Stdio::null());
     }
 
-    /// Runs all tests with one fault switched on, up to the first group that fails.
-    pub(super) fn run(&self, number: usize) -> anyhow::Result<Outcome> {
-        for (names, time) in &self.groups {
+    /// Runs all tests with one fault switched on, up to the first group that fails. Those of the module that the fault
+    /// is in come first: most faults meet one there.
+    pub(super) fn run(&self, file: &str, number: usize) -> anyhow::Result<Outcome> {
+        let module = file.split(['/', '.']).next().unwrap_or(file);
+        let own = format!("{module}::");
+        let mut groups = self.groups.iter();
+        let Some((quick, time)) = groups.next() else {
+            return Ok(Outcome::Survived);
+        };
+        let (own, others): (Vec<_>, Vec<_>) = quick
+            .iter()
+            .cloned()
+            .partition(|name| name.starts_with(&own));
+        for (names, time) in [(&own, time), (&others, time)]
+            .into_iter()
+            .chain(groups.map(|(names, time)| (names, time)))
+        {
+            // Without a name the harness would run everything.
+            if names.is_empty() {
+                continue;
+            }
             let seconds = (*time * LIMIT).as_secs() + GRACE;
             // The shell sets the limits; rustc's own library cannot without unsafe code.
             let limits =

@@ -1,11 +1,11 @@
 //! Cases that planted faults once got past (`cargo xtask algebra-mutants`).
 
-use epicenter_update::{Collect, compact};
+use epicenter_update::{Collect, Ready, compact, diff, ingest};
 
 use crate::model::{
     Body, Content, Item, Model, Parent, after, block, decode, root_item, text, update,
 };
-use crate::support::parse;
+use crate::support::{clocks, merged, parse};
 
 /// More structs than lists of compaction take entries for an update of so few bytes.
 const MANY: u32 = 100_000;
@@ -33,34 +33,87 @@ fn compacted(bytes: &[u8]) -> Model {
     decode(&compact(&parse(bytes), Collect::Deleted))
 }
 
-/// What lives begins with the second half of one character and ends with the first half of another.
-#[test]
-fn halves_of_two_characters_never_become_one() {
+fn halves() -> [u16; 2] {
     let smile: Vec<u16> = "😀".encode_utf16().collect();
+    [smile[0], smile[1]]
+}
+
+/// A text that ends in a half whose other half is the next text of the update, and a whole character
+/// that loses its first half: what is left between the two goes, and they do not become a character.
+#[test]
+fn a_half_before_a_cut_character_does_not_join_it() {
+    let [high, low] = halves();
+    let first = || item(Content::Text(vec![97, high]));
+    let mended = "\u{fffd}b";
+    // Compacted.
     let bytes = update(
         vec![block(
             7,
             0,
             vec![
-                item(Content::Text(smile.clone())),
-                next((7, 1), Content::Text(smile)),
+                first(),
+                next((7, 1), Content::Text(vec![low, 98])),
+                next((7, 3), text("😀b")),
             ],
         )],
-        &[(7, &[(1, 3)])],
+        &[(7, &[(2, 5)])],
     );
-    let model = compacted(&bytes);
-    assert_eq!(
-        model.blocks,
+    let expect = vec![
+        item(text("a\u{fffd}")),
+        next((7, 1), Content::Deleted(3)),
+        next((7, 4), text(mended)),
+    ];
+    assert_eq!(compacted(&bytes).blocks, vec![block(7, 0, expect)]);
+    // Cut where a peer's or a room's clock is.
+    let bytes = update(
+        vec![
+            block(9, 0, vec![first()]),
+            block(
+                7,
+                0,
+                vec![
+                    item(Content::Text(vec![low, 98])),
+                    next((7, 1), text("😀b")),
+                ],
+            ),
+        ],
+        &[],
+    );
+    let expect = vec![
+        block(9, 0, vec![item(text("a\u{fffd}"))]),
+        block(7, 3, vec![next((7, 2), text(mended))]),
+    ];
+    let known = clocks(&[(7, 3)]);
+    assert_eq!(decode(&diff(&parse(&bytes), &known)).blocks, expect);
+    match ingest(&parse(&bytes), &known).ready {
+        Ready::Part(part) => assert_eq!(decode(&part).blocks, expect),
+        other => panic!("{other:?}"),
+    }
+    // Cut where another version of its clocks ends.
+    let one = update(
         vec![block(
             7,
             0,
             vec![
-                item(text("\u{fffd}")),
-                next((7, 0), Content::Deleted(2)),
-                next((7, 2), text("\u{fffd}")),
-            ]
-        )]
+                first(),
+                next((7, 1), Content::Deleted(2)),
+                next((7, 3), Content::Text(vec![low, 98])),
+            ],
+        )],
+        &[],
     );
+    let other = update(vec![block(7, 1, vec![next((7, 0), text("😀b"))])], &[]);
+    let expect = vec![block(
+        7,
+        0,
+        vec![
+            item(text("a\u{fffd}")),
+            next((7, 1), text(mended)),
+            next((7, 3), text("\u{fffd}b")),
+        ],
+    )];
+    assert_eq!(decode(&merged(&[&one, &other])).blocks, expect);
+    assert_eq!(decode(&merged(&[&other, &one])).blocks, expect);
 }
 
 #[test]
