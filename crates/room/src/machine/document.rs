@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use epicenter_sync::{CloseCode, Frame, FrameError, encode_step1, encode_update};
 use epicenter_update::{
-    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge,
+    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge_bytes,
     snapshot_tag,
 };
 
@@ -205,11 +205,8 @@ impl Document {
 
 /// Merges updates; None if the result is more than the limits allow.
 fn join<'a>(updates: impl IntoIterator<Item = &'a Bytes>, limits: &Limits) -> Option<Bytes> {
-    let updates: Result<Vec<Update<'_>>, UpdateError> = updates
-        .into_iter()
-        .map(|update| Update::parse(update, limits))
-        .collect();
-    let merged = Bytes::from(merge(&updates.ok()?));
+    let updates: Vec<&Bytes> = updates.into_iter().collect();
+    let merged = Bytes::from(merge_bytes(&updates, limits).ok()?);
     Update::parse(&merged, limits).is_ok().then_some(merged)
 }
 
