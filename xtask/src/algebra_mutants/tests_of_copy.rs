@@ -28,7 +28,7 @@ pub(super) enum Outcome {
     Noticed,
     /// The time of the processor or the memory was used up.
     MetTheLimit,
-    /// No test failed, and the reason is known.
+    /// Not run: why no test can fail is known.
     Explained,
     /// No test failed.
     Survived,
