@@ -9,7 +9,7 @@ use crate::config::HubConfig;
 use crate::ports::Ports;
 use crate::revocations::Revocations;
 use crate::state::HubState;
-use crate::{accounts, error, middleware, oauth, pages, rooms, session, status};
+use crate::{accounts, ai, error, middleware, oauth, pages, rooms, session, status};
 
 /// The hub as one HTTP service.
 #[derive(Debug)]
@@ -114,6 +114,9 @@ impl Hub {
                 "/api/owners/{owner}/rooms/{room}/dispatch",
                 post(rooms::routes::dispatch),
             )
+            .route("/api/ai/chat", post(ai::routes::chat))
+            .route("/ai/chat", post(ai::routes::chat))
+            .route("/api/ai/models", get(ai::routes::models))
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed);
         (
