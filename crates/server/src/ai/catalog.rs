@@ -366,6 +366,11 @@ mod tests {
         assert_eq!(price.of_tokens(0, 0), Credits::ZERO);
         assert_eq!(price.of_tokens(1, 0), Credits::thousandths(1));
         assert_eq!(price.of_tokens(1_000_000, 1_000_000), Credits::whole(75));
+        let dear = Credits::thousandths(u64::MAX);
+        let price = Price::PerMillionTokens {
+            input: dear,
+            output: dear,
+        };
         let everything = price.of_tokens(u64::MAX, u64::MAX);
         assert_eq!(everything, Credits::thousandths(u64::MAX));
         assert_eq!(Credits::thousandths(1_500).to_json(), json!(1.5));
