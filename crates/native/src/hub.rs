@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
+use epicenter_server::ai::settings::AiConfig;
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
 use epicenter_server::ports::{Clock, Ports, Rooms, RoomsDuty};
@@ -172,6 +173,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
+                ai: AiConfig::default(),
                 trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
@@ -195,6 +197,7 @@ impl Hub {
                 devices: store.clone(),
                 rooms: served_rooms,
                 health: store,
+                ai: None,
             },
         );
         let mut feed = Feed {
