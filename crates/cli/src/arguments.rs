@@ -53,6 +53,22 @@ pub(crate) enum Command {
         after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin --admin < password.txt"
     )]
     Admin(AdminCommand),
+    /// Write everything that the hub on this machine keeps into one private file
+    ///
+    /// Works while the hub runs and while it does not. Rooms, accounts, tombstones and the configuration are in it; the
+    /// secrets are only with --passphrase-file, sealed. With DATABASE_URL the accounts are a matter for pg_dump.
+    #[command(
+        after_help = "Examples:\n  epicenter backup hub-2026-11-22.backup\n  epicenter backup hub.backup --data-dir /var/lib/epicenter --passphrase-file passphrase.txt"
+    )]
+    Backup(BackupArguments),
+    /// Make a new data directory from a backup
+    ///
+    /// The data directory must be empty or not there. Every hash is checked first. Everybody is signed out, unless
+    /// --keep-sessions is given, and signing keys are made anew: a token that was revoked after the backup stays dead.
+    #[command(
+        after_help = "Examples:\n  epicenter restore hub.backup --data-dir /var/lib/epicenter\n  epicenter restore hub.backup --check"
+    )]
+    Restore(RestoreArguments),
     /// Manage the keys of the hub on this machine
     #[command(subcommand, after_help = "Example:\n  epicenter keys rotate-signing")]
     Keys(KeysCommand),
@@ -138,6 +154,48 @@ pub(crate) struct PlaceArguments {
     pub(crate) config: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct BackupArguments {
+    /// The file to write; it must not exist
+    #[arg(value_name = "TO")]
+    pub(crate) to: PathBuf,
+    /// File with a passphrase under which the secrets are put into the backup
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArguments {
+    /// The file that `epicenter backup` wrote
+    #[arg(value_name = "FROM")]
+    pub(crate) from: PathBuf,
+    /// Only check every hash of the file
+    #[arg(long, conflicts_with_all = ["passphrase_file", "skip_damaged", "keep_sessions", "new_auth_secret"])]
+    pub(crate) check: bool,
+    /// File with the passphrase that opens the secrets in the backup; they are put into the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Restore what is sound of a damaged backup
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+    /// Keep sessions, grants and links of the backup, those that were revoked since included
+    #[arg(long)]
+    pub(crate) keep_sessions: bool,
+    /// Start with any AUTH_SECRET, because the one of the backup is lost
+    #[arg(long)]
+    pub(crate) new_auth_secret: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
     /// Manage accounts
@@ -160,6 +218,12 @@ pub(crate) enum AdminCommand {
     /// and while it does not.
     #[command(after_help = "Example:\n  epicenter admin setup-link")]
     SetupLink(LinkArguments),
+    /// End every session and every grant of every account
+    ///
+    /// Tokens and sockets end at once, and a new key signs from then on. For accounts that came back from a dump of
+    /// PostgreSQL; `epicenter restore` does it by itself for accounts that are in a backup.
+    #[command(after_help = "Example:\n  epicenter admin sign-everybody-out")]
+    SignEverybodyOut(PlaceArguments),
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 mod admin;
 mod arguments;
 mod auth;
+mod backup;
 mod configuration;
 mod failure;
 mod logging;
@@ -44,6 +45,9 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         },
         Command::Admin(AdminCommand::Token(token)) => admin::issue_token(&token),
         Command::Admin(AdminCommand::SetupLink(link)) => admin::make_setup_link(&link),
+        Command::Admin(AdminCommand::SignEverybodyOut(place)) => admin::sign_everybody_out(&place),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Keys(KeysCommand::RotateSigning(rotate)) => admin::rotate_signing(&rotate),
     }
 }

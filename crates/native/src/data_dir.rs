@@ -5,13 +5,15 @@
 //! identity.db, rooms.db        SQLite, with their -wal and -shm beside them
 //! secrets/encryption-secrets   only when ENCRYPTION_SECRETS was not given
 //! secrets/auth-secret          only when AUTH_SECRET was not given
+//! secrets-awaited              from a restore to the first start with the right secrets
 //! ```
 //!
 //! Invariants: the directory has mode 0700 and nothing in it can be read by others; one process at a time serves it, and
 //! a second one is refused before it has changed anything; a secret is made once, never again under data that hangs on a
 //! lost one, and a given secret is never copied into the directory.
 
-mod secrets;
+pub(crate) mod awaited;
+pub(crate) mod secrets;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -92,6 +94,26 @@ pub enum DataDirError {
         /// A version that is free.
         next: u8,
     },
+    /// The directory was restored, and a secret is not given.
+    #[error(
+        "this data directory was restored from a backup without secrets, and {variable} is not given: the hub waits for \
+         the one that the backup was made with"
+    )]
+    SecretAwaited {
+        /// The variable that could give it.
+        variable: &'static str,
+    },
+    /// The directory was restored, and a secret is another one.
+    #[error(
+        "this data directory was restored from a backup that was made with another {variable}{}",
+        named_version(*version)
+    )]
+    SecretUnexpected {
+        /// The variable that gives it.
+        variable: &'static str,
+        /// The version that is missing or another one.
+        version: Option<u8>,
+    },
     /// A secret has not its form.
     #[error("{origin} cannot be used")]
     MalformedSecret {
@@ -117,6 +139,10 @@ impl DataDirError {
             other => other,
         }
     }
+}
+
+fn named_version(version: Option<u8>) -> String {
+    version.map_or_else(String::new, |version| format!(" (version {version})"))
 }
 
 fn holder(process: Option<u32>) -> String {

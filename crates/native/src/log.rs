@@ -9,6 +9,7 @@
 //! because it may depend on the lost one.
 
 mod directory;
+pub(crate) mod export;
 mod queue;
 mod reader;
 mod row;
@@ -28,6 +29,11 @@ use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_room::{Append, RoomStatus, Seq};
 
 pub use sqlite::{LogConfig, LogStats, SqliteLog};
+
+/// The version of the schema of `rooms.db` that this program writes.
+pub(crate) fn schema_version() -> u32 {
+    schema::VERSION
+}
 
 /// Tells the lives of a room in memory apart. A later life of a room has a higher number, for as long as the process
 /// runs; appends of a generation that failed once all fail.

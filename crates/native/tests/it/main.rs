@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod admin;
+mod backup;
+mod backup_damage;
 mod data_dir;
 mod durable;
 mod identity_store;
