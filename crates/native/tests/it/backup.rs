@@ -133,7 +133,7 @@ fn move_hub(hub: &TestHub, options: RestoreOptions<'_>) -> TempDir {
     place
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_comes_back() {
     let hub = start().await;
     let ada = user(&hub).await;
@@ -174,12 +174,6 @@ async fn everything_comes_back() {
     assert_eq!(push(&restored, &again, "gap", &first).await, 200);
     let whole = snapshot(&restored, &again, "gap").await;
     assert!(String::from_utf8_lossy(&whole).contains("firstsecond"));
-    let restored = restored.restart().await;
-    let again = TestUser {
-        token: restored.token(&again.email, 600),
-        ..again
-    };
-    let _ = snapshot(&restored, &again, "notes").await;
     restored.stop().await;
     hub.stop().await;
 }
@@ -208,7 +202,7 @@ async fn session_status(hub: &TestHub, token: &str) -> u16 {
     send(hub, request).await.status
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_revoked_after_the_backup_stays_dead() {
     let hub = start().await;
     let ada = user(&hub).await;
@@ -225,7 +219,11 @@ async fn a_token_revoked_after_the_backup_stays_dead() {
         },
     );
     hub.administer(|administrator| administrator.sign_everybody_out().unwrap());
-    assert_eq!(session_status(&hub, &ada.token).await, 401);
+    // The running hub hears of it within half a second.
+    let begin = std::time::Instant::now();
+    while session_status(&hub, &ada.token).await != 401 {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20));
+    }
     hub.stop().await;
 
     let restored = start_restored(place).await;
@@ -245,7 +243,7 @@ async fn a_token_revoked_after_the_backup_stays_dead() {
     kept.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_waited_end_and_decisions_stay() {
     let hub = start().await;
     user(&hub).await;
@@ -277,7 +275,7 @@ async fn links_that_waited_end_and_decisions_stay() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_running_hub_has_a_line_about_its_backup_and_nothing_else_of_it() {
     let hub = start().await;
     user(&hub).await;
@@ -313,7 +311,7 @@ async fn the_running_hub_has_a_line_about_its_backup_and_nothing_else_of_it() {
     hub.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_file_is_private_and_holds_no_secret() {
     let hub = start().await;
     user(&hub).await;
@@ -363,7 +361,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_directory_is_private() {
     let hub = start().await;
     user(&hub).await;
@@ -376,7 +374,7 @@ async fn a_restored_directory_is_private() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_hub_waits_for_the_secrets_of_its_backup() {
     let hub = start().await;
     user(&hub).await;
@@ -451,7 +449,7 @@ async fn a_restored_hub_waits_for_the_secrets_of_its_backup() {
     hub.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_auth_secret_can_be_done_without() {
     let hub = start().await;
     user(&hub).await;
@@ -470,7 +468,7 @@ async fn a_lost_auth_secret_can_be_done_without() {
     hub.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_that_are_not_the_hubs_make_no_backup() {
     let hub = start().await;
     user(&hub).await;
@@ -495,7 +493,7 @@ async fn secrets_that_are_not_the_hubs_make_no_backup() {
     hub.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_there_is_replaced() {
     let hub = start().await;
     user(&hub).await;
@@ -642,7 +640,7 @@ async fn a_backup_under_load_holds_states_that_the_rooms_had() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_on_no_data_has_no_backup() {
     let place = empty_place();
     let target = place.path().join("backup");
@@ -655,7 +653,7 @@ async fn a_hub_on_no_data_has_no_backup() {
     assert!(!target.exists());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_restored_is_told() {
     let hub = start().await;
     let ada = user(&hub).await;
