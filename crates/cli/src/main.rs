@@ -5,6 +5,7 @@ mod arguments;
 mod auth;
 mod backup;
 mod configuration;
+mod doctor;
 mod failure;
 mod logging;
 mod serve;
@@ -48,6 +49,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Admin(AdminCommand::SignEverybodyOut(place)) => admin::sign_everybody_out(&place),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Keys(KeysCommand::RotateSigning(rotate)) => admin::rotate_signing(&rotate),
     }
 }

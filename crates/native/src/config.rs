@@ -113,6 +113,29 @@ impl Default for LimitsConfig {
     }
 }
 
+/// How long the room log keeps what no longer counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// A log that was replaced by a state; 0 for not at all.
+    pub keep_generations_ms: u64,
+    /// Bytes of all logs that are kept so; 0 for none.
+    pub max_generation_bytes: usize,
+    /// The content of a deleted room.
+    pub keep_deleted_ms: u64,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY_MS: u64 = 86_400_000;
+        // The times are those of `sync.md`.
+        Self {
+            keep_generations_ms: 7 * DAY_MS,
+            max_generation_bytes: 1 << 30,
+            keep_deleted_ms: 30 * DAY_MS,
+        }
+    }
+}
+
 /// How log lines are written to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -180,6 +203,8 @@ pub struct HostConfig {
     pub limits: LimitsConfig,
     /// The rules of a room; its `shared` and `cross_user_dispatch` follow from `mode`.
     pub rooms: RoomConfig,
+    /// How long the past of rooms is kept.
+    pub retention: RetentionConfig,
     /// How long a graceful shutdown may take.
     pub shutdown_deadline_ms: u64,
     /// Where the exact source of this program is (AGPL section 13).
@@ -209,6 +234,7 @@ impl HostConfig {
             auth_secret: None,
             limits: LimitsConfig::default(),
             rooms: RoomConfig::default(),
+            retention: RetentionConfig::default(),
             shutdown_deadline_ms: 10_000,
             source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
             log: LogConfig::default(),

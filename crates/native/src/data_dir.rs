@@ -213,6 +213,44 @@ impl DataDir {
         Self::open_or_create(path)
     }
 
+    /// The directory as it is, for whoever only looks: nothing is made or changed.
+    pub(crate) fn look_at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            _lock: None,
+        }
+    }
+
+    /// Whether a hub serves the directory now.
+    pub(crate) fn is_served(&self) -> bool {
+        let Ok(file) = File::open(self.path.join("lock")) else {
+            return false;
+        };
+        // Held for no longer than the question takes.
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    }
+
+    /// Entries of the directory that others may use, with their permission bits.
+    pub(crate) fn exposed(&self) -> Result<Vec<(PathBuf, u32)>, DataDirError> {
+        let mut exposed = Vec::new();
+        let mut look = |path: PathBuf| {
+            if let Ok(metadata) = fs::symlink_metadata(&path) {
+                let mode = metadata.permissions().mode() & 0o777;
+                if mode & PRIVATE_UMASK != 0 {
+                    exposed.push((path, mode));
+                }
+            }
+        };
+        for folder in [self.path.clone(), self.path.join(secrets::FOLDER)] {
+            if folder.is_dir() {
+                let entries = fs::read_dir(&folder).map_err(failed("list", &folder))?;
+                entries.flatten().for_each(|entry| look(entry.path()));
+            }
+        }
+        look(self.path.clone());
+        Ok(exposed)
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path

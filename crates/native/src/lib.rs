@@ -11,6 +11,7 @@ pub mod backup;
 mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 mod feed;
 mod hub;
 pub mod identity_store;

@@ -138,6 +138,14 @@ pub(crate) fn check_version(
     }
 }
 
+/// What SQLite itself finds wrong with a database, at most a hundred lines; none for a sound one.
+pub(crate) fn check_integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let lines: Vec<_> = lines.collect::<Result<_, _>>()?;
+    Ok(if lines == ["ok"] { Vec::new() } else { lines })
+}
+
 /// One line of the `meta` table.
 pub(crate) fn find_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection

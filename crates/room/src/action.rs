@@ -88,6 +88,8 @@ pub enum Entry {
     Deleted,
     /// PUT on a tombstone: an empty document begins; entries before this one no longer count.
     Recreated,
+    /// The tombstone before it no longer counts: the room lives again with what it held.
+    Restored,
 }
 
 impl Entry {
@@ -95,7 +97,7 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         match self {
             Entry::Ready(update) | Entry::Pending(update) => update.len(),
-            Entry::Created | Entry::Deleted | Entry::Recreated => 0,
+            Entry::Created | Entry::Deleted | Entry::Recreated | Entry::Restored => 0,
         }
     }
 }

@@ -392,13 +392,11 @@ fn check_integrity(path: &Path) -> Result<(), RestoreError> {
         source,
     };
     let connection = sqlite::open_writable(path, MIGRATIONS)?;
-    let found: String = connection
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(failed)?;
-    if found != "ok" {
+    if let Some(what) = sqlite::check_integrity(&connection).map_err(failed)?.pop() {
+        let path = path.to_owned();
         return Err(RestoreError::Database(DatabaseError::Damaged {
-            path: path.to_owned(),
-            what: found,
+            path,
+            what,
         }));
     }
     connection

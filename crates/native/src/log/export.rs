@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_room::RoomStatus;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -14,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::directory::Directory;
 use super::reader::{self, RowsError};
 use super::row::{self, FORMAT, Header, Kind};
-use super::{scan, schema};
+use super::{StoredGeneration, StoredRejection, scan, schema};
 use crate::sqlite::{self, DatabaseError};
 
 /// What one transaction of an import writes before the next one begins.
@@ -45,6 +46,13 @@ pub(crate) struct StoredLine {
     pub(crate) bytes: u64,
     /// Why it cannot be read.
     pub(crate) fault: Option<Arc<str>>,
+}
+
+/// The updates of one room.
+#[derive(Debug, Default)]
+pub(crate) struct Updates {
+    pub(crate) ready: Vec<Bytes>,
+    pub(crate) pending: Vec<Bytes>,
 }
 
 /// A stored part of an entry.
@@ -87,7 +95,7 @@ impl Snapshot {
         let connection = sqlite::open_readonly(path).map_err(failed)?;
         connection.execute_batch("BEGIN").map_err(failed)?;
         schema::check_version(&connection, path)?;
-        let scanned = scan::scan(&connection, path)?;
+        let scanned = scan::scan(&connection, path, 0)?;
         let mut snapshot = Self {
             directory: scanned.directory,
             connection,
@@ -119,6 +127,47 @@ impl Snapshot {
         let record = found.map_err(|fault| ReadRoomError::Damaged(fault.to_string()))?;
         let rows = record.map(|record| record.rows.all()).unwrap_or_default();
         read_rows(&self.connection, room.log, &rows, take)
+    }
+
+    /// The visible and the waiting updates of a room, whole; all of its rows are checked.
+    pub(crate) fn read_updates(&self, room: &StoredLine) -> Result<Updates, String> {
+        let found = self.directory.look_up(&room.line.name);
+        let record = found.map_err(|fault| fault.to_string())?;
+        let rows = record.map(|record| record.rows.all()).unwrap_or_default();
+        self.updates_of(room.log, &rows)
+    }
+
+    /// What is kept of replaced logs, for every room that has any.
+    pub(crate) fn generations(&self, room: &RoomName) -> Vec<StoredGeneration> {
+        self.directory.generations.list(room)
+    }
+
+    /// States of a room that were rejected.
+    pub(crate) fn rejections(&self, room: &RoomName) -> Vec<StoredRejection> {
+        self.directory.rejections.list(room)
+    }
+
+    /// What SQLite itself finds wrong with the file; nothing, mostly.
+    pub(crate) fn check_integrity(&self) -> rusqlite::Result<Vec<String>> {
+        sqlite::check_integrity(&self.connection)
+    }
+
+    /// The version of the schema that the file has.
+    pub(crate) fn version(&self, path: &Path) -> Result<u32, DatabaseError> {
+        schema::check_version(&self.connection, path)
+    }
+
+    fn updates_of(&self, log: u64, rows: &[super::row_list::RowRef]) -> Result<Updates, String> {
+        let entries = reader::read_entries(&self.connection, log, rows);
+        let mut updates = Updates::default();
+        for (kind, bytes) in entries.map_err(|error| error.to_string())? {
+            match kind {
+                Kind::Ready | Kind::State => updates.ready.push(bytes),
+                Kind::Pending => updates.pending.push(bytes),
+                Kind::Created | Kind::Deleted | Kind::Recreated | Kind::Restored => {}
+            }
+        }
+        Ok(updates)
     }
 
     fn load_rooms(&mut self) -> rusqlite::Result<()> {

@@ -97,7 +97,7 @@ impl MergedState {
     }
 
     fn extend(&mut self, stored: StoredRoom) -> Result<(), StateError> {
-        if stored.recreated {
+        if stored.is_reset {
             self.ready = Bytes::from_static(&EMPTY_UPDATE);
             self.pending = None;
         }

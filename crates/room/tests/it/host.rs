@@ -433,7 +433,7 @@ impl Stored {
             match entry {
                 Entry::Ready(update) => ready.push(update.clone()),
                 Entry::Pending(update) => pending.push(update.clone()),
-                Entry::Created => status = RoomStatus::Live,
+                Entry::Created | Entry::Restored => status = RoomStatus::Live,
                 Entry::Deleted => status = RoomStatus::Deleted,
                 Entry::Recreated => {
                     status = RoomStatus::Live;

@@ -14,6 +14,7 @@ fn kinds(entries: &[Entry]) -> String {
         Entry::Created => 'c',
         Entry::Deleted => 'd',
         Entry::Recreated => 'n',
+        Entry::Restored => 'u',
     };
     entries.iter().map(letter).collect()
 }
