@@ -6,6 +6,7 @@ mod admin;
 mod backup;
 mod backup_damage;
 mod data_dir;
+mod doctor;
 mod durable;
 mod identity_store;
 mod keys;
