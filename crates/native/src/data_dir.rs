@@ -30,6 +30,9 @@ pub use secrets::{GivenSecrets, Secrets, SecretsSource};
 /// Nothing that group or others may do.
 const PRIVATE_UMASK: u32 = 0o077;
 
+/// A restore leaves this file in a directory that it could not fill.
+pub(crate) const UNFINISHED: &str = "restore-unfinished";
+
 /// The data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +41,12 @@ pub enum DataDirError {
     #[error("there is no data directory {}", path.display())]
     Missing {
         /// Where.
+        path: PathBuf,
+    },
+    /// A restore into it was interrupted.
+    #[error("a restore into the data directory {} was interrupted, so that parts of it are missing", path.display())]
+    Unfinished {
+        /// Which.
         path: PathBuf,
     },
     /// Another hub serves it.
@@ -164,6 +173,10 @@ impl DataDir {
     /// When another process serves it (nothing is changed then), or it cannot be made private.
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         create_private(path)?;
+        if path.join(UNFINISHED).exists() {
+            let path = path.to_owned();
+            return Err(DataDirError::Unfinished { path });
+        }
         let lock = lock(path)?;
         make_private(path)?;
         Ok(Self {

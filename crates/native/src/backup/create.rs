@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::error::BackupError;
 use super::file::NewFile;
 use super::format::{Place, Writer};
+use super::identity::{IdentitySnapshot, NEVER_RESTORED};
 use super::manifest::{Content, Head, Listed, Manifest, RoomHead, TableHead, Totals, chunks};
 use super::sealed::{self, Passphrase, SecretTexts};
 use super::source::{Identity, Source};
@@ -204,7 +205,9 @@ fn write<W: Write>(
     }
     if let Identity::Sqlite(snapshot) = &source.identity {
         for table in snapshot.tables()? {
-            draft.add_table(snapshot, table)?;
+            if !NEVER_RESTORED.contains(&table.table.as_str()) {
+                draft.add_table(snapshot, table)?;
+            }
         }
     }
     draft.finish(about)
@@ -291,7 +294,7 @@ impl<W: Write> Draft<W> {
 
     fn add_table(
         &mut self,
-        snapshot: &super::identity::IdentitySnapshot,
+        snapshot: &IdentitySnapshot,
         table: TableHead,
     ) -> Result<(), WriteError> {
         let mut section = self.writer.section()?;

@@ -195,9 +195,7 @@ impl RestoreError {
             Self::UnknownSeal | Self::Malformed { .. } => {
                 "use the version of the program that made the backup"
             }
-            Self::Write { .. } => {
-                "the folder above it must be writable and have room, and it must not be a mount point itself: name a folder inside"
-            }
+            Self::Write { .. } => "the folder and the one above it must be writable and have room",
             Self::Database(_) | Self::DataDir(_) | Self::Store(_) => {
                 "check the room on the disk; nothing was left under the name"
             }

@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use crate::data_dir::UNFINISHED;
 use crate::random;
 use crate::sqlite::sync_directory_of;
 
@@ -61,16 +62,28 @@ impl Drop for NewFile {
 }
 
 /// A folder that is not there yet, or is there and empty. Dropped before it is placed, its draft goes with it.
+///
+/// A mount point, such as a volume of a container, cannot be renamed onto: there the draft is inside, and its files are
+/// renamed one by one under the protection of [`UNFINISHED`], with which no hub starts.
 pub(super) struct NewFolder {
     draft: PathBuf,
     target: PathBuf,
+    is_inside: bool,
     is_placed: bool,
 }
 
 impl NewFolder {
-    /// Makes the draft, mode 0700, beside the target.
+    /// Makes the draft, mode 0700, beside the target or in it.
     pub(super) fn create(target: &Path) -> io::Result<Self> {
-        let draft = draft_beside(target)?;
+        Self::create_at(target, is_mount_point(target))
+    }
+
+    fn create_at(target: &Path, is_inside: bool) -> io::Result<Self> {
+        let draft = if is_inside {
+            draft_beside(&target.join("restore"))?
+        } else {
+            draft_beside(target)?
+        };
         if let Some(parent) = parent_of(target) {
             DirBuilder::new()
                 .recursive(true)
@@ -81,6 +94,7 @@ impl NewFolder {
         Ok(Self {
             draft,
             target: target.to_owned(),
+            is_inside,
             is_placed: false,
         })
     }
@@ -93,11 +107,45 @@ impl NewFolder {
     /// Makes all of it durable and gives it its name; only in place of an empty folder.
     pub(super) fn place(mut self) -> io::Result<()> {
         sync_all(&self.draft)?;
-        // The system refuses a folder that is not empty.
-        fs::rename(&self.draft, &self.target)?;
+        if self.is_inside {
+            self.move_out()?;
+        } else {
+            // The system refuses a folder that is not empty.
+            fs::rename(&self.draft, &self.target)?;
+        }
         self.is_placed = true;
         sync_directory_of(&self.target)
     }
+
+    fn move_out(&self) -> io::Result<()> {
+        let mark = self.target.join(UNFINISHED);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&mark)?;
+        file.sync_all()?;
+        sync_directory_of(&mark)?;
+        for entry in fs::read_dir(&self.draft)? {
+            let entry = entry?;
+            rename_new(&entry.path(), &self.target.join(entry.file_name()))?;
+        }
+        fs::remove_dir(&self.draft)?;
+        sync_directory_of(&mark)?;
+        fs::remove_file(&mark)?;
+        sync_directory_of(&mark)
+    }
+}
+
+/// Whether the folder is another disk than the one that it is in.
+fn is_mount_point(folder: &Path) -> bool {
+    let Ok(folder) = fs::canonicalize(folder) else {
+        return false;
+    };
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    folder
+        .parent()
+        .is_some_and(|parent| device(parent) != device(&folder))
 }
 
 impl Drop for NewFolder {
@@ -200,5 +248,26 @@ mod tests {
         other.place().unwrap_err();
         assert_eq!(names(&target), ["file"]);
         assert_eq!(names(target.parent().unwrap()), ["data"]);
+    }
+
+    #[test]
+    fn a_mount_point_is_filled_from_inside() {
+        let place = tempfile::tempdir().unwrap();
+        let target = place.path().join("data");
+        fs::create_dir(&target).unwrap();
+        assert!(!is_mount_point(&target));
+        assert!(is_mount_point(Path::new("/proc")));
+        let new = NewFolder::create_at(&target, true).unwrap();
+        fs::create_dir(new.path().join("secrets")).unwrap();
+        fs::write(new.path().join("secrets/file"), b"x").unwrap();
+        assert_eq!(names(&target).len(), 1, "the draft alone");
+        new.place().unwrap();
+        assert_eq!(names(&target), ["secrets"]);
+        assert_eq!(fs::read(target.join("secrets/file")).unwrap(), b"x");
+        // What cannot be finished says so to the next start.
+        let new = NewFolder::create_at(&target, true).unwrap();
+        fs::create_dir(new.path().join("secrets")).unwrap();
+        new.place().unwrap_err();
+        assert!(target.join(UNFINISHED).is_file());
     }
 }

@@ -25,7 +25,7 @@ pub(super) const ENDED: &[&str] = &[
     "setup_link",
 ];
 
-/// What a restore never takes: signing keys are made anew, so that no older token is good, and a lease was held by a
+/// What a backup leaves out and a restore never takes: signing keys are made anew, so that no older token is good, and a lease was held by a
 /// process that is gone.
 pub(super) const NEVER_RESTORED: &[&str] = &["leases", "signing_keys"];
 

@@ -150,7 +150,13 @@ fn refused(path: &Path, source: io::Error) -> RestoreError {
 }
 
 fn check_target(target: &Path) -> Result<(), RestoreError> {
-    match fs::read_dir(target).map(|mut entries| entries.next().is_none()) {
+    // What a file system puts into its root by itself does not count.
+    let is_own = |entry: &io::Result<fs::DirEntry>| {
+        !entry
+            .as_ref()
+            .is_ok_and(|entry| entry.file_name() == "lost+found")
+    };
+    match fs::read_dir(target).map(|mut entries| !entries.any(|entry| is_own(&entry))) {
         Ok(true) => Ok(()),
         Ok(false) => Err(RestoreError::TargetNotEmpty {
             path: target.to_owned(),
