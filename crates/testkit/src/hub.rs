@@ -80,6 +80,11 @@ impl TestHub {
         (hub, valve.expect("the hub took its log"))
     }
 
+    /// Starts a hub on the folder `data` of this directory, such as one that was restored there.
+    pub async fn start_over(directory: TempDir, adjust: impl FnOnce(&mut HostConfig)) -> Self {
+        Self::start_in(directory, adjust, |log| log).await
+    }
+
     async fn start_in(
         directory: TempDir,
         adjust: impl FnOnce(&mut HostConfig),

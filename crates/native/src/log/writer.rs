@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use std::time::Instant;
 
 use epicenter_identity::RoomName;
@@ -296,9 +297,12 @@ impl Writer {
 
     /// Leaves one file behind instead of three; what is not copied now is copied at the next start.
     fn checkpoint(&self) {
-        let busy = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        // A backup may be reading: a shutdown does not wait for it.
+        let at_once = self.connection.busy_timeout(Duration::ZERO);
+        let busy = at_once.and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        });
         if !matches!(busy, Ok(0)) {
             tracing::debug!(result = ?busy, "the room log was not checkpointed");
         }

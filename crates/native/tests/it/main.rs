@@ -3,8 +3,11 @@
 #![cfg(test)]
 
 mod admin;
+mod backup;
+mod backup_damage;
 mod compaction;
 mod data_dir;
+mod doctor;
 mod durable;
 mod identity_store;
 mod keys;
