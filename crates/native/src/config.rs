@@ -24,13 +24,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use epicenter_identity::Admit;
-use epicenter_room::RoomConfig;
+use epicenter_room::{RoomConfig, StorageQuota};
 pub use epicenter_server::config::PublicOrigin;
 use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
 
 use crate::lease::LeaseTimes;
 use crate::peer::TrustedProxies;
+use crate::rooms::EngineConfig;
 
 pub use error::ConfigError;
 pub use load::{Flags, Loaded, Source, Sources, load};
@@ -101,6 +102,17 @@ pub struct LimitsConfig {
     pub max_commit_rows: usize,
     /// Bytes in one commit.
     pub max_commit_bytes: usize,
+}
+
+impl LimitsConfig {
+    /// How much rooms may store.
+    pub fn storage_quota(&self) -> StorageQuota {
+        StorageQuota {
+            room_bytes: self.max_room_bytes as u64,
+            owner_bytes: self.max_owner_bytes as u64,
+            owner_rooms: self.max_owner_rooms as u64,
+        }
+    }
 }
 
 impl Default for LimitsConfig {
@@ -192,6 +204,8 @@ pub struct HostConfig {
     pub limits: LimitsConfig,
     /// The rules of a room; its `shared` and `cross_user_dispatch` follow from `mode`.
     pub rooms: RoomConfig,
+    /// How rooms use memory, and when their logs are compacted.
+    pub engine: EngineConfig,
     /// How long a graceful shutdown may take.
     pub shutdown_deadline_ms: u64,
     /// Where the exact source of this program is (AGPL section 13).
@@ -221,6 +235,7 @@ impl HostConfig {
             auth_secret: None,
             limits: LimitsConfig::default(),
             rooms: RoomConfig::default(),
+            engine: EngineConfig::default(),
             shutdown_deadline_ms: 10_000,
             source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
             log: LogConfig::default(),

@@ -32,6 +32,8 @@ use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
 use crate::random::{self, OsRandom};
 use crate::rooms::RoomRegistry;
+use crate::rooms::native::{Alarm, NativeHost};
+use crate::rooms::ports::RoomHost;
 use crate::store::postgres::PostgresEngine;
 use crate::store::{self, OpenStore, PasswordQueue, StoreLocation, StoreSigner, Sweeper};
 
@@ -53,6 +55,7 @@ pub struct Hub {
     log: Arc<SqliteLog>,
     /// Only on a database that other hubs may share.
     lease: Option<RoomsLease>,
+    _alarm: Alarm,
     /// Ends with the hub.
     _sweeper: Sweeper,
     /// Holds the lock on the data directory for as long as the hub lives.
@@ -144,12 +147,15 @@ impl Hub {
             Some(lease) => Arc::new(LeasedLog::new(log, lease)),
             None => log,
         };
+        let host = NativeHost::new(clock.clone());
         let rooms = RoomRegistry::new(
             log,
-            clock.clone(),
+            Arc::clone(&host) as Arc<dyn RoomHost>,
             config.rooms.clone(),
+            config.engine.clone(),
             config.limits.clone(),
         );
+        let alarm = host.ring_for(&rooms);
         let served_rooms: Arc<dyn Rooms> = match &lease {
             Some(lease) => Arc::new(LeasedRooms::new(Arc::new(rooms.clone()), lease)),
             None => Arc::new(rooms.clone()),
@@ -230,6 +236,7 @@ impl Hub {
             rooms,
             log: stores.log,
             lease,
+            _alarm: alarm,
             _sweeper: sweeper,
             _data_dir: stores.data_dir,
         })

@@ -17,7 +17,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::log::{AppendError, AppendRequest, DirectoryEntry, Log, ReadError, StoredRoom};
+use crate::log::{
+    AppendError, AppendRequest, DirectoryEntry, Extent, Log, ReadError, Rejected, ReplaceError,
+    Replacement, StoredRoom, Usage,
+};
 use crate::store::postgres::PostgresEngine;
 
 const NAME: &str = "rooms";
@@ -384,6 +387,28 @@ impl Log for LeasedLog {
 
     fn touch(&self, room: &RoomName, now_ms: u64) {
         self.log.touch(room, now_ms);
+    }
+
+    fn extent(&self, room: &RoomName) -> Option<Extent> {
+        self.log.extent(room).filter(|_| self.is_here())
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        if self.is_here() {
+            self.log.replace(replacement);
+        } else {
+            (replacement.done.0)(Err(ReplaceError::Failed(NOT_HERE.into())));
+        }
+    }
+
+    fn quarantine(&self, rejected: Rejected) {
+        if self.is_here() {
+            self.log.quarantine(rejected);
+        }
+    }
+
+    fn usage(&self, owner: &OwnerId) -> Usage {
+        self.log.usage(owner)
     }
 
     fn is_full(&self) -> bool {

@@ -21,9 +21,10 @@ pub mod log;
 pub mod password;
 pub mod peer;
 mod random;
-mod rooms;
+pub mod rooms;
 mod socket;
 mod sqlite;
 pub mod store;
+pub mod websocket;
 
 pub use hub::Hub;

@@ -34,7 +34,7 @@ use crate::config::LimitsConfig;
 use crate::lingering_body::LingeringBody;
 use crate::peer::TrustedProxies;
 use crate::rooms::RoomRegistry;
-use crate::socket::outbox::CloseOrder;
+use crate::rooms::outbox::CloseOrder;
 use crate::socket::{Joining, Socket};
 
 /// How long a client may take to send its request head; also how long an idle kept-alive connection stays.
@@ -65,14 +65,23 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    // A socket lives long and needs little: it gets a task of its own instead of what served its HTTP request.
+    let mut sockets = JoinSet::new();
+    let (upgraded, mut upgrading) = mpsc::unbounded_channel::<Upgrading>();
     loop {
         tokio::select! {
+            Some(next) = upgrading.recv() => {
+                let front = Arc::clone(&front);
+                sockets.spawn(async move { front.run_socket(next).await });
+            }
+            Some(_ended) = sockets.join_next(), if !sockets.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let connection = Connection {
                         front: Arc::clone(&front),
                         peer: peer.ip(),
                         stopping: stopping.clone(),
+                        upgraded: upgraded.clone(),
                     };
                     connections.spawn(connection.serve(stream));
                 }
@@ -85,8 +94,18 @@ pub(crate) async fn serve(
             () = stopped(&mut stopping) => break,
         }
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    drop((listener, upgraded));
+    loop {
+        tokio::select! {
+            Some(_ended) = connections.join_next() => {}
+            Some(next) = upgrading.recv() => {
+                let front = Arc::clone(&front);
+                sockets.spawn(async move { front.run_socket(next).await });
+            }
+            Some(_ended) = sockets.join_next() => {}
+            else => break,
+        }
+    }
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -98,6 +117,7 @@ struct Connection {
     front: Arc<Front>,
     peer: IpAddr,
     stopping: watch::Receiver<bool>,
+    upgraded: mpsc::UnboundedSender<Upgrading>,
 }
 
 /// A socket to run once HTTP has let go of the connection.
@@ -114,7 +134,8 @@ impl Connection {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         if let Some(upgrading) = self.serve_http(stream).await {
-            self.front.run_socket(upgrading).await;
+            // Nobody takes it when the hub is gone.
+            drop(self.upgraded.send(upgrading));
         }
     }
 
@@ -222,7 +243,10 @@ impl Front {
                 return;
             }
         };
-        let mut socket = Socket::upgraded(io, &self.limits).await;
+        let Some(mut socket) = Socket::upgraded(io, &self.limits) else {
+            tracing::error!("what was upgraded is not a connection of this listener");
+            return;
+        };
         match upgrading.decision {
             UpgradeDecision::Refuse { code, reason } => {
                 socket.close(CloseOrder { code, reason }).await;
@@ -241,9 +265,7 @@ impl Front {
                         revocations_seen: upgrading.revocations_seen,
                         reports,
                     };
-                    socket
-                        .run(&self.rooms, self.limits.max_outbound_bytes, joining)
-                        .await;
+                    socket.run(&self.rooms, joining).await;
                 }
                 Err(Refused { limit }) => {
                     let error = ApiError::new(ErrorName::TooManyConnections)

@@ -8,7 +8,10 @@
 //! entries only; once an append of a room's generation has failed, every later one of that generation fails as well,
 //! because it may depend on the lost one.
 
+mod compaction;
 mod directory;
+#[cfg(test)]
+mod failpoint;
 mod queue;
 mod reader;
 mod row;
@@ -18,6 +21,7 @@ mod schema;
 mod sqlite;
 mod stage;
 mod statements;
+mod stats;
 mod writer;
 
 use std::fmt;
@@ -27,7 +31,12 @@ use bytes::Bytes;
 use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_room::{Append, RoomStatus, Seq};
 
-pub use sqlite::{LogConfig, LogStats, SqliteLog};
+pub use compaction::{
+    Extent, LogId, Rejected, ReplaceDone, ReplaceError, Replacement, StoredGeneration,
+    StoredRejection, Usage,
+};
+pub use sqlite::{LogConfig, SqliteLog};
+pub use stats::{COMMIT_TIME_BOUNDS_NS, CommitTimes, LogStats};
 
 /// Tells the lives of a room in memory apart. A later life of a room has a higher number, for as long as the process
 /// runs; appends of a generation that failed once all fail.
@@ -70,12 +79,15 @@ pub struct StoredRoom {
     pub status: RoomStatus,
     /// The last entry considered; 0 when there is none.
     pub last: Seq,
-    /// A `Recreated` entry is among those read: whatever a caller read of the room before is void.
-    pub recreated: bool,
-    /// `Ready` entries since the last `Recreated`, in order.
+    /// Whatever a caller read of the room before is void: an entry that replaces all before it (a state, or a
+    /// `Recreated`) lies after `after`.
+    pub is_reset: bool,
+    /// The state that stands for all before it, if it is read, then `Ready` entries, in order.
     pub ready: Vec<Bytes>,
     /// `Pending` entries likewise.
     pub pending: Vec<Bytes>,
+    /// Which log of the room this is.
+    pub log: LogId,
 }
 
 /// A room's log cannot be read; names the room and, where one is to blame, the row.
@@ -103,6 +115,9 @@ pub trait Log: Send + Sync + 'static {
     /// Reads the entries numbered `after < n <= upto`; `upto` `None` means all durable ones. Blocks: call it from a
     /// blocking thread.
     ///
+    /// When entries after `after` have been replaced by a state, the state and the pending part that belongs to it are
+    /// read, even where `upto` lies before them: [`StoredRoom::last`] says how far the answer goes.
+    ///
     /// # Errors
     /// When the disk fails or a row is missing or damaged. Other rooms are not affected.
     fn read(&self, room: &RoomName, after: Seq, upto: Option<Seq>)
@@ -113,6 +128,21 @@ pub trait Log: Send + Sync + 'static {
 
     /// Remembers that the room was used; written with a later commit, at most once a minute per room, or at shutdown.
     fn touch(&self, room: &RoomName, now_ms: u64);
+
+    /// What is durable of a room, from memory. None for a room that was never created, and for one whose log is damaged.
+    fn extent(&self, room: &RoomName) -> Option<Extent>;
+
+    /// Queues the replacement of a room's entries by one state; counts in the queue's bytes. Never blocks.
+    ///
+    /// It may take effect after appends that were handed over later; they keep their numbers.
+    fn replace(&self, replacement: Replacement);
+
+    /// Keeps a state that does not equal the log it was made of, for `doctor`, and marks that log, so that it is not
+    /// compacted again. Never blocks; a failure is logged.
+    fn quarantine(&self, rejected: Rejected);
+
+    /// What the live rooms of an owner amount to, from memory, in constant time.
+    fn usage(&self, owner: &OwnerId) -> Usage;
 
     /// Whether so many bytes wait for the disk that rooms should stop reading.
     fn is_full(&self) -> bool {

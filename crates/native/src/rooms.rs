@@ -1,12 +1,21 @@
-//! The rooms of this process: one slot and at most one task per room, found by name.
+//! The rooms of this process: one slot per room, found by name.
 //!
-//! The registry's lock is held for a look-up only, never across an await. A task ends when its room is idle and nobody
-//! else holds its mailbox; both are checked under that lock, so that nobody can be handed the mailbox of a task that
-//! is about to end.
+//! The engine is synchronous and owns no thread: what it needs from outside is in [`ports`] and in the
+//! [`Log`](crate::log::Log) port. A slot handles its mail in *turns* (`slot`), its state between turns is a `life`,
+//! merged documents live in one `cache` for all rooms, and `timers` keeps the one time at which each room wants its next
+//! turn. The registry's lock is held for a look-up only. A slot leaves the registry when its room is idle and nobody
+//! holds it; both are checked under that lock, so that nobody can be handed a slot that has left.
 
-pub(crate) mod mailbox;
+mod cache;
+pub mod compaction;
+mod inbox;
+mod life;
+pub mod native;
+pub mod outbox;
+pub mod ports;
+mod slot;
 mod state;
-mod task;
+mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,150 +27,174 @@ use epicenter_room::{Answer, CallId, ConnectionId, Request, RoomConfig};
 use epicenter_server::ports::{RoomEntry, RoomPage, Rooms, StoreUnavailable};
 use epicenter_server::refusals::Refusals;
 use epicenter_server::revocations::Subject;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::clock::HostClock;
 use crate::config::LimitsConfig;
 use crate::log::{Generation, Log};
-use mailbox::{Control, Input, Mailbox};
-use task::RoomTask;
+use cache::StateCache;
+use compaction::CompactionConfig;
+use inbox::Control;
+use ports::RoomHost;
+use timers::Timers;
+
+pub use inbox::{Call, Input, Opening};
+pub use slot::{RoomHandle, Slot};
 
 /// Revocations remembered for sockets on their way in: hours of them, while the way takes at most a minute.
 const REVOCATIONS_KEPT: usize = 10_000;
 
+/// What the engine lives by, beside the rules of a room and the limits of the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// When logs are compacted.
+    pub compaction: CompactionConfig,
+    /// Bytes of merged states kept in memory for all rooms together. 256 MiB.
+    pub max_cache_bytes: usize,
+    /// How long a room in which nothing happens keeps its document in memory, in milliseconds; an empty one leaves memory
+    /// altogether. 10,000: long enough for a reload of a page, short enough to free what a crowd left.
+    pub idle_ms: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            compaction: CompactionConfig::default(),
+            max_cache_bytes: 256 << 20,
+            idle_ms: 10_000,
+        }
+    }
+}
+
 /// All rooms of this process.
 #[derive(Clone)]
-pub(crate) struct RoomRegistry(Arc<Shared>);
+pub struct RoomRegistry(Arc<Shared>);
 
-pub(crate) struct Shared {
+pub(super) struct Shared {
     log: Arc<dyn Log>,
-    clock: HostClock,
-    config: Arc<RoomConfig>,
+    host: Arc<dyn RoomHost>,
+    room: Arc<RoomConfig>,
+    engine: EngineConfig,
     limits: LimitsConfig,
     slots: Mutex<Slots>,
     revoked: Mutex<Revoked>,
     refusals: Refusals,
+    cache: StateCache,
+    timers: Timers,
     next_generation: AtomicU64,
     next_id: AtomicU64,
-    /// Bounds the merges that run at once: each may take a core and several times its document's size.
-    builders: Arc<Semaphore>,
 }
 
+#[derive(Default)]
 struct Slots {
     closed: bool,
-    rooms: HashMap<RoomName, Slot>,
-    tasks: tokio::task::JoinSet<()>,
-}
-
-struct Slot {
-    mailbox: Arc<Mailbox>,
-    counters: Arc<RoomCounters>,
+    rooms: HashMap<RoomName, Arc<Slot>>,
 }
 
 /// What a listing shows of a room in memory.
 #[derive(Debug, Default)]
-pub(crate) struct RoomCounters {
+pub(super) struct RoomCounters {
     connections: AtomicUsize,
 }
 
 /// The hub is shutting down and opens no more rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ShuttingDown;
+pub struct ShuttingDown;
+
+impl std::fmt::Debug for RoomRegistry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("RoomRegistry")
+            .field("rooms", &lock(&self.0.slots).rooms.len())
+            .finish_non_exhaustive()
+    }
+}
 
 impl RoomRegistry {
-    pub(crate) fn new(
+    /// No room is in memory yet.
+    pub fn new(
         log: Arc<dyn Log>,
-        clock: HostClock,
-        config: RoomConfig,
+        host: Arc<dyn RoomHost>,
+        room: RoomConfig,
+        engine: EngineConfig,
         limits: LimitsConfig,
     ) -> Self {
-        let builders = std::thread::available_parallelism().map_or(2, usize::from);
         Self(Arc::new(Shared {
             log,
-            clock,
-            config: Arc::new(config),
+            host,
+            cache: StateCache::new(engine.max_cache_bytes),
+            room: Arc::new(room),
+            engine,
             limits,
-            slots: Mutex::new(Slots {
-                closed: false,
-                rooms: HashMap::new(),
-                tasks: tokio::task::JoinSet::new(),
-            }),
+            slots: Mutex::default(),
             revoked: Mutex::default(),
             refusals: Refusals::default(),
+            timers: Timers::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
-            builders: Arc::new(Semaphore::new(builders)),
         }))
     }
 
-    /// The room's mailbox; its task is started when there is none. The room lives at least as long as the mailbox is held.
-    pub(crate) fn enter(&self, name: &RoomName) -> Result<Arc<Mailbox>, ShuttingDown> {
+    /// A share in the room, which comes into memory if it is not.
+    ///
+    /// # Errors
+    /// When the hub is shutting down.
+    pub fn enter(&self, name: &RoomName) -> Result<RoomHandle, ShuttingDown> {
         let mut slots = lock(&self.0.slots);
         if slots.closed {
             return Err(ShuttingDown);
         }
         if let Some(slot) = slots.rooms.get(name) {
-            return Ok(Arc::clone(&slot.mailbox));
+            return Ok(RoomHandle::new(slot));
         }
-        let (mailbox, receiver) = Mailbox::new(
-            self.0.limits.max_inbox_commands,
-            self.0.limits.max_inbox_bytes,
-        );
-        let counters = Arc::new(RoomCounters::default());
-        let task = RoomTask::new(
-            Arc::clone(&self.0),
-            name.clone(),
-            Arc::clone(&counters),
-            receiver,
-            mailbox.control(),
-        );
-        let mailbox = Arc::new(mailbox);
-        slots.rooms.insert(
-            name.clone(),
-            Slot {
-                mailbox: Arc::clone(&mailbox),
-                counters,
-            },
-        );
-        while slots.tasks.try_join_next().is_some() {}
-        slots.tasks.spawn(task.run());
-        Ok(mailbox)
+        let id = self.0.next_id();
+        let slot = Arc::new(Slot::new(Arc::clone(&self.0), id, name.clone()));
+        let handle = RoomHandle::new(&slot);
+        slots.rooms.insert(name.clone(), slot);
+        Ok(handle)
+    }
+
+    /// The time that was last given to [`RoomHost::set_alarm`] has come.
+    pub fn ring(&self) {
+        for slot in self.0.timers.take_due(self.0.host.as_ref()) {
+            slot.tell(Control::Alarm);
+        }
     }
 
     /// A fresh number for a socket.
-    pub(crate) fn next_connection(&self) -> ConnectionId {
-        ConnectionId(self.0.next_id.fetch_add(1, Ordering::Relaxed))
+    pub fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.0.next_id())
     }
 
     /// Closes the sockets that these tokens opened, with 4401, and keeps out those that are about to join with one.
-    pub(crate) fn revoke(&self, subject: &Subject) {
+    pub fn revoke(&self, subject: &Subject) {
         // First remembered, then told: a socket that joins meanwhile meets the one or the other.
         lock(&self.0.revoked).push(subject.clone());
         for slot in lock(&self.0.slots).rooms.values() {
-            slot.mailbox.tell(Control::Revoke(subject.clone()));
+            slot.tell(Control::Revoke(subject.clone()));
         }
     }
 
     /// How many revocations there have been.
-    pub(crate) fn revocations_seen(&self) -> u64 {
+    pub fn revocations_seen(&self) -> u64 {
         lock(&self.0.revoked).count
     }
 
     /// Closes every socket with 1013, answers every call and forgets what is in memory, because another process may serve
     /// rooms from now on. Rooms can be used again at once; what keeps callers out meanwhile is the lease.
-    pub(crate) fn suspend(&self) {
+    pub fn suspend(&self) {
+        self.0.cache.clear();
         for slot in lock(&self.0.slots).rooms.values() {
-            slot.mailbox.tell(Control::Suspend);
+            slot.tell(Control::Suspend);
         }
     }
 
     /// Opens no more rooms, closes every socket with 1001 and answers every call; what was accepted still reaches the
     /// log, which the caller flushes afterwards.
-    pub(crate) fn shut_down(&self) {
+    pub fn shut_down(&self) {
         let mut slots = lock(&self.0.slots);
         slots.closed = true;
         for slot in slots.rooms.values() {
-            slot.mailbox.tell(Control::Shutdown);
+            slot.tell(Control::Shutdown);
         }
     }
 }
@@ -204,48 +237,26 @@ impl Shared {
         Generation(self.next_generation.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Removes the slot of a room whose task wants to end; false when somebody still needs it.
-    fn retire(&self, name: &RoomName, has_no_mail: impl FnOnce() -> bool) -> bool {
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Removes a slot that nobody holds and nothing waits for.
+    fn retire(&self, slot: &Arc<Slot>) {
         let mut slots = lock(&self.slots);
-        let unused = slots
+        let is_own = slots
             .rooms
-            .get(name)
-            .is_none_or(|slot| Arc::strong_count(&slot.mailbox) == 1);
-        if !unused || !has_no_mail() {
-            return false;
+            .get(slot.name())
+            .is_some_and(|found| Arc::ptr_eq(found, slot));
+        if is_own && slot.inbox().is_deserted() {
+            slots.rooms.remove(slot.name());
         }
-        slots.rooms.remove(name);
-        true
-    }
-
-    /// Removes the slot that belongs to these counters, if it is still there.
-    fn forget(&self, name: &RoomName, counters: &Arc<RoomCounters>) {
-        let mut slots = lock(&self.slots);
-        let is_own = |slot: &Slot| Arc::ptr_eq(&slot.counters, counters);
-        if slots.rooms.get(name).is_some_and(is_own) {
-            slots.rooms.remove(name);
-        }
-    }
-
-    /// Runs a merge on a blocking thread, a few at a time. The job must tell its room how it ended.
-    fn blocking(&self, job: impl FnOnce() + Send + 'static) {
-        let builders = Arc::clone(&self.builders);
-        tokio::spawn(async move {
-            // The semaphore is never closed.
-            let Ok(permit) = builders.acquire_owned().await else {
-                return;
-            };
-            tokio::task::spawn_blocking(move || {
-                job();
-                drop(permit);
-            });
-        });
     }
 }
 
 /// Tells the room that a caller is gone when the answer is no longer awaited.
 struct HangUpOnDrop<'a> {
-    mailbox: &'a Mailbox,
+    room: &'a RoomHandle,
     call: CallId,
     armed: bool,
 }
@@ -253,7 +264,7 @@ struct HangUpOnDrop<'a> {
 impl Drop for HangUpOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.mailbox.tell(Control::HangUp(self.call));
+            self.room.tell(Control::HangUp(self.call));
         }
     }
 }
@@ -261,26 +272,24 @@ impl Drop for HangUpOnDrop<'_> {
 #[async_trait]
 impl Rooms for RoomRegistry {
     async fn call(&self, room: RoomName, access: Access, request: Request) -> Answer {
-        let Ok(mailbox) = self.enter(&room) else {
+        let Ok(room) = self.enter(&room) else {
             return Answer::GoingAway;
         };
-        let call = CallId(self.0.next_id.fetch_add(1, Ordering::Relaxed));
+        let call = CallId(self.0.next_id());
         let (answer, received) = oneshot::channel();
         let mut hang_up = HangUpOnDrop {
-            mailbox: &mailbox,
+            room: &room,
             call,
             armed: true,
         };
-        let input = Input::Call {
+        room.deliver(Input::Call(Box::new(Call {
             call,
             access,
             request,
             answer,
-        };
-        let answered = match mailbox.deliver(input).await {
-            Ok(()) => received.await.unwrap_or(Answer::Unavailable),
-            Err(_gone) => Answer::GoingAway,
-        };
+        })))
+        .await;
+        let answered = received.await.unwrap_or(Answer::Unavailable);
         hang_up.armed = false;
         answered
     }
@@ -304,14 +313,14 @@ impl Rooms for RoomRegistry {
             .into_iter()
             .map(|entry| {
                 let name = RoomName::stored(owner.clone(), entry.room.clone());
-                let slot = slots.rooms.get(&name);
-                let connections =
-                    slot.map(|slot| slot.counters.connections.load(Ordering::Relaxed));
+                let counters = slots.rooms.get(&name).map(|slot| slot.counters());
                 RoomEntry {
                     id: entry.room,
                     storage_bytes: entry.storage_bytes,
                     last_accessed_at: entry.last_accessed_at,
-                    connections: connections.unwrap_or(0) as u64,
+                    connections: counters.map_or(0, |counters| {
+                        counters.connections.load(Ordering::Relaxed) as u64
+                    }),
                     refusals: self.0.refusals.of(&name),
                 }
             })

@@ -2,56 +2,62 @@
 //!
 //! Reading and writing make progress at the same time in one task: a peer that does not read holds back nobody but
 //! itself, and a room that is slow to take input does not stop what is already on its way out. The literal text `ping`
-//! is answered here, so that it never wakes a room.
+//! is answered here, so that it never wakes a room. Bytes are read into a buffer that all sockets of a thread share, so a
+//! socket that says nothing holds none.
 
-pub(crate) mod outbox;
-
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use epicenter_identity::{Access, DeviceId, RoomName};
 use epicenter_room::{ConnectionId, Message};
 use epicenter_sync::CloseCode;
-use futures_util::{Sink, SinkExt, Stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message as WireMessage, Utf8Bytes};
 
 use crate::config::LimitsConfig;
-use crate::rooms::RoomRegistry;
-use crate::rooms::mailbox::{Input, Mailbox, RoomGone};
-use outbox::{CloseOrder, Next, Outbox, Queued};
+use crate::rooms::outbox::{CloseOrder, Flushed, Outbox, Sink};
+use crate::rooms::{Input, Opening, RoomHandle, RoomRegistry};
+use crate::websocket::{Decoder, Frame, Incoming, Opcode, Violation};
 
 /// After a close frame was sent: how long, and how much, is read and thrown away, so that a TCP reset does not eat the
 /// frame on its way (sync.md 2).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-const DISCARD_BUFFER_BYTES: usize = 16 * 1024;
 /// How long the close frame itself may wait behind a peer that does not read.
 const CLOSE_WRITE: Duration = Duration::from_secs(2);
-/// Small, because ten thousand idle sockets each hold one (sync.md 7); larger frames grow it for their time.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// Small messages that are ready together leave in one write.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// What one system call reads at most.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// Used between a read and the end of the same poll, never longer.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+impl Sink for TcpStream {
+    fn try_write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(bytes)
+    }
+}
 
 /// A finished HTTP upgrade.
 pub(crate) struct Socket {
-    stream: WebSocketStream<TokioIo<Upgraded>>,
+    stream: Arc<TcpStream>,
+    outbox: Arc<Outbox>,
+    decoder: Decoder,
+    /// What was read and not yet decoded.
+    rest: Bytes,
     max_frame_bytes: usize,
-    needs_flush: bool,
-    /// Until when what was queued before a close, or the answer to the peer's, may still be sent.
+    /// Until when what was queued before a close may still be sent.
     close_deadline: Option<Pin<Box<Sleep>>>,
-    /// The code of the peer's close frame, once it has come.
-    peer_code: Option<u16>,
-    has_peer_closed: bool,
 }
 
 /// Where a socket wants to be.
@@ -68,92 +74,96 @@ pub(crate) struct Joining {
 /// What came of polling a socket.
 enum Event {
     Message(Message),
-    /// The peer closed or vanished; its close frame has been answered by the protocol layer.
-    Ended,
+    /// The peer has sent its close frame, with this code.
+    Closed(Option<u16>),
+    /// The peer is gone.
+    Gone,
     /// This side closes.
     Close(CloseOrder),
 }
 
 impl Socket {
-    pub(crate) async fn upgraded(io: Upgraded, limits: &LimitsConfig) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(Some(limits.max_frame_bytes))
-            .max_frame_size(Some(limits.max_frame_bytes));
-        let io = TokioIo::new(io);
-        Self {
-            stream: WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await,
+    /// None when what was upgraded is not a connection of this listener.
+    pub(crate) fn upgraded(io: Upgraded, limits: &LimitsConfig) -> Option<Self> {
+        let parts = io.downcast::<TokioIo<TcpStream>>().ok()?;
+        let stream = Arc::new(parts.io.into_inner());
+        Some(Self {
+            outbox: Arc::new(Outbox::new(
+                limits.max_outbound_bytes,
+                Arc::clone(&stream) as Arc<dyn Sink>,
+            )),
+            stream,
+            decoder: Decoder::new(limits.max_frame_bytes),
+            rest: parts.read_buf,
             max_frame_bytes: limits.max_frame_bytes,
-            needs_flush: false,
             close_deadline: None,
-            peer_code: None,
-            has_peer_closed: false,
-        }
+        })
     }
 
     /// Runs the connection to its end.
-    pub(crate) async fn run(
-        mut self,
-        rooms: &RoomRegistry,
-        max_outbound_bytes: usize,
-        joining: Joining,
-    ) {
-        let Ok(mailbox) = rooms.enter(&joining.room) else {
-            self.close(CloseOrder {
+    pub(crate) async fn run(mut self, rooms: &RoomRegistry, joining: Joining) {
+        let Ok(room) = rooms.enter(&joining.room) else {
+            let order = CloseOrder {
                 code: CloseCode::GoingAway,
                 reason: "the hub is shutting down".to_owned(),
-            })
-            .await;
-            return;
+            };
+            return self.close(order).await;
         };
         let connection = rooms.next_connection();
-        let outbox = Arc::new(Outbox::new(max_outbound_bytes));
-        let open = Input::Open {
+        let open = Input::Open(Box::new(Opening {
             connection,
             access: joining.access,
             device: joining.device,
-            revocations_seen: joining.revocations_seen,
             reports: joining.reports,
-            outbox: Arc::clone(&outbox),
-        };
-        let end = match self.deliver(&mailbox, open, &outbox).await {
-            Ok(()) => self.serve(connection, &mailbox, &outbox).await,
+            revocations_seen: joining.revocations_seen,
+            outbox: Arc::clone(&self.outbox),
+        }));
+        let end = match self.deliver(&room, open).await {
+            Ok(()) => self.serve(connection, &room).await,
             Err(end) => end,
         };
-        outbox.abandon();
-        let code = self.peer_code;
-        // A full inbox must not hold up the close, nor the close the news of it.
-        let departed = mailbox.deliver(Input::Disconnected { connection, code });
-        let closed = async {
-            if let Event::Close(order) = end {
-                self.close(order).await;
-            }
+        Box::pin(self.leave(connection, room, end)).await;
+    }
+
+    /// Tells the room and the peer that it is over.
+    async fn leave(mut self, connection: ConnectionId, room: RoomHandle, end: Event) {
+        let code = match &end {
+            Event::Closed(code) => *code,
+            _ => None,
         };
-        let (_gone, ()) = tokio::join!(departed, closed);
+        // A full inbox must not hold up the close, nor the close the news of it.
+        let departed = room.deliver(Input::Disconnected { connection, code });
+        let closed = async {
+            match end {
+                Event::Close(order) => self.close(order).await,
+                Event::Closed(code) => self.answer_close(code).await,
+                Event::Gone | Event::Message(_) => {}
+            }
+            self.outbox.abandon();
+        };
+        tokio::join!(departed, closed);
     }
 
     /// Passes messages on until the connection is to end; says how.
-    async fn serve(
-        &mut self,
-        connection: ConnectionId,
-        mailbox: &Mailbox,
-        outbox: &Outbox,
-    ) -> Event {
+    async fn serve(&mut self, connection: ConnectionId, room: &RoomHandle) -> Event {
         loop {
-            let message = match self.next_event(outbox).await {
+            let message = match poll_fn(|context| self.poll_event(context)).await {
                 Event::Message(message) => message,
                 end => return end,
             };
             if matches!(&message, Message::Text(text) if text == "ping") {
-                outbox.push(WireMessage::Text(Utf8Bytes::from_static("pong")));
+                self.answer(Frame::new(Opcode::Text, Bytes::from_static(b"pong")));
                 continue;
             }
             let input = Input::Frame {
                 connection,
                 message,
             };
-            if let Err(end) = self.deliver(mailbox, input, outbox).await {
+            let Err(input) = room.try_deliver_here(input) else {
+                continue;
+            };
+            // Boxed, because most sockets never wait for their room.
+            if let Err(end) = Box::pin(self.deliver(room, input)).await {
                 return end;
             }
         }
@@ -161,71 +171,47 @@ impl Socket {
 
     /// Waits for room in the inbox while writing goes on. When the connection is to end meanwhile, the input is given
     /// up: nothing of it was acknowledged, and a stalled disk must not keep a revoked socket open.
-    async fn deliver(
-        &mut self,
-        mailbox: &Mailbox,
-        input: Input,
-        outbox: &Outbox,
-    ) -> Result<(), Event> {
-        let mut delivery = std::pin::pin!(mailbox.deliver(input));
+    async fn deliver(&mut self, room: &RoomHandle, input: Input) -> Result<(), Event> {
+        let mut delivery = pin!(room.deliver(input));
         poll_fn(|context| {
-            if let Poll::Ready(result) = delivery.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|RoomGone| Event::Ended));
+            if delivery.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
             }
-            self.poll_write(context, outbox).map(Err)
+            self.poll_write(context).map(Err)
         })
         .await
     }
 
-    async fn next_event(&mut self, outbox: &Outbox) -> Event {
-        poll_fn(|context| {
-            if let Poll::Ready(event) = self.poll_write(context, outbox) {
-                return Poll::Ready(event);
-            }
-            self.poll_read(context)
-        })
-        .await
+    fn answer(&self, frame: Frame) {
+        self.outbox.push(frame);
+        self.outbox.flush();
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(event) = self.poll_write(context) {
+            return Poll::Ready(event);
+        }
+        self.poll_read(context)
     }
 
     /// Writes what the outbox holds; ready when the connection is to end.
-    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
-            match Pin::new(&mut self.stream).poll_ready(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
-                Poll::Pending => return self.poll_blocked(context, outbox),
+            match self.outbox.poll_flush(context.waker()) {
+                Flushed::All => return Poll::Pending,
+                Flushed::Close(order) => return Poll::Ready(Event::Close(order)),
+                Flushed::Gone => return Poll::Ready(Event::Gone),
+                Flushed::Blocked => {}
             }
-            match outbox.poll_next(context.waker()) {
-                Next::Message(message) => {
-                    if Pin::new(&mut self.stream).start_send(message).is_err() {
-                        return Poll::Ready(Event::Ended);
-                    }
-                    self.needs_flush = true;
-                }
-                Next::Close(order) => return Poll::Ready(Event::Close(order)),
-                Next::Empty => break,
+            // The peer does not read at the moment: a close must come through all the same.
+            if self.outbox.is_draining() && self.poll_close_deadline(context).is_ready() {
+                let order = self.outbox.take_close();
+                return Poll::Ready(order.map_or(Event::Gone, Event::Close));
             }
-        }
-        if self.needs_flush {
-            match Pin::new(&mut self.stream).poll_flush(context) {
-                Poll::Ready(Ok(())) => self.needs_flush = false,
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Ended),
-                Poll::Pending => {}
+            if ready!(self.stream.poll_write_ready(context)).is_err() {
+                return Poll::Ready(Event::Gone);
             }
         }
-        Poll::Pending
-    }
-
-    /// The peer does not read at the moment: a close must come through all the same.
-    fn poll_blocked(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
-        match outbox.poll_ordered_close(context.waker()) {
-            None => return Poll::Pending,
-            Some(Queued::Drop) => {}
-            Some(Queued::Send) => {
-                ready!(self.poll_close_deadline(context));
-            }
-        }
-        Poll::Ready(outbox.take_close().map_or(Event::Ended, Event::Close))
     }
 
     fn poll_close_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -237,48 +223,84 @@ impl Socket {
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
-            let read = match Pin::new(&mut self.stream).poll_next(context) {
-                Poll::Ready(Some(read)) => read,
-                Poll::Ready(None) => return Poll::Ready(Event::Ended),
-                Poll::Pending if self.has_peer_closed => {
-                    // Its close frame cannot be answered while it does not read.
-                    ready!(self.poll_close_deadline(context));
-                    return Poll::Ready(Event::Ended);
+            if !self.rest.is_empty() {
+                let mut rest = std::mem::take(&mut self.rest);
+                let mut input = &rest[..];
+                let event = self.decode(&mut input);
+                let decoded = rest.len() - input.len();
+                bytes::Buf::advance(&mut rest, decoded);
+                if !rest.is_empty() {
+                    self.rest = rest;
                 }
-                Poll::Pending => return Poll::Pending,
-            };
-            return Poll::Ready(match read {
-                Ok(WireMessage::Binary(bytes)) => Event::Message(Message::Binary(bytes)),
-                Ok(WireMessage::Text(text)) => {
-                    Event::Message(Message::Text(text.as_str().to_owned()))
+                if let Some(event) = event {
+                    return Poll::Ready(event);
                 }
-                // The protocol layer has answered the ping; it answers the close before the stream ends.
-                Ok(WireMessage::Ping(_) | WireMessage::Pong(_) | WireMessage::Frame(_)) => continue,
-                Ok(WireMessage::Close(frame)) => {
-                    self.peer_code = frame.map(|frame| frame.code.into());
-                    self.has_peer_closed = true;
+            }
+            if ready!(self.stream.poll_read_ready(context)).is_err() {
+                return Poll::Ready(Event::Gone);
+            }
+            let event = READ_BUFFER.with_borrow_mut(|buffer| {
+                let mut input = match self.stream.try_read(buffer) {
+                    Ok(0) => return Some(Event::Gone),
+                    Ok(read) => &buffer[..read],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                    Err(_gone) => return Some(Event::Gone),
+                };
+                let event = self.decode(&mut input);
+                self.rest = Bytes::copy_from_slice(input);
+                event
+            });
+            if let Some(event) = event {
+                return Poll::Ready(event);
+            }
+        }
+    }
+
+    /// The next event in these bytes; none when they are used up.
+    fn decode(&mut self, input: &mut &[u8]) -> Option<Event> {
+        loop {
+            let event = match self.decoder.decode(input) {
+                Ok(None) => return None,
+                Ok(Some(Incoming::Binary(bytes))) => Event::Message(Message::Binary(bytes)),
+                Ok(Some(Incoming::Text(text))) => Event::Message(Message::Text(text)),
+                Ok(Some(Incoming::Ping(payload))) => {
+                    self.answer(Frame::new(Opcode::Pong, payload));
                     continue;
                 }
-                Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
-                    Event::Close(CloseOrder {
-                        code: CloseCode::TooLarge,
-                        reason: format!(
-                            "message over limits.max_frame_bytes ({} bytes)",
-                            self.max_frame_bytes
-                        ),
-                    })
-                }
-                Err(Error::Utf8(_)) => Event::Close(CloseOrder {
-                    code: CloseCode::UpdateRefused,
-                    reason: "text that is not UTF-8".to_owned(),
-                }),
-                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Event::Ended,
-                Err(Error::Protocol(_)) => Event::Close(CloseOrder {
-                    code: CloseCode::Protocol,
-                    reason: "protocol-error".to_owned(),
-                }),
-                Err(_) => Event::Ended,
-            });
+                Ok(Some(Incoming::Close(code))) => Event::Closed(code),
+                Err(violation) => Event::Close(self.order_for(violation)),
+            };
+            return Some(event);
+        }
+    }
+
+    fn order_for(&self, violation: Violation) -> CloseOrder {
+        let (code, reason) = match violation {
+            Violation::TooLarge => (
+                CloseCode::TooLarge,
+                format!(
+                    "message over limits.max_frame_bytes ({} bytes)",
+                    self.max_frame_bytes
+                ),
+            ),
+            Violation::NotUtf8 => (
+                CloseCode::UpdateRefused,
+                "text that is not UTF-8".to_owned(),
+            ),
+            Violation::Protocol => (CloseCode::Protocol, "protocol-error".to_owned()),
+        };
+        CloseOrder { code, reason }
+    }
+
+    /// The peer has closed: its close frame is answered with its own code, and whatever was queued is void.
+    async fn answer_close(&mut self, code: Option<u16>) {
+        let frame = match code {
+            Some(code) => Frame::close(code, ""),
+            None => Frame::new(Opcode::Close, Bytes::new()),
+        };
+        if self.send_last(frame).await {
+            // The peer closes its end when it has the answer.
+            self.discard_rest().await;
         }
     }
 
@@ -286,33 +308,50 @@ impl Socket {
     /// answer to a refused upgrade. What the peer still sends may be the rest of a message that was too large, so it is
     /// not read as frames.
     pub(crate) async fn close(&mut self, order: CloseOrder) {
-        if !self.send_close(order).await {
+        let frame = Frame::close(order.code.as_u16(), &order.reason);
+        if self.send_last(frame).await {
+            self.discard_rest().await;
+        }
+    }
+
+    /// Sends the very last frame; false when that did not succeed in time.
+    async fn send_last(&mut self, frame: Frame) -> bool {
+        self.outbox.push_last(frame);
+        let sent = poll_fn(|context| {
+            loop {
+                match self.outbox.poll_flush(context.waker()) {
+                    Flushed::All => return Poll::Ready(true),
+                    Flushed::Gone => return Poll::Ready(false),
+                    // The order that led here, or one that came too late.
+                    Flushed::Close(_) => {}
+                    Flushed::Blocked => {
+                        if ready!(self.stream.poll_write_ready(context)).is_err() {
+                            return Poll::Ready(false);
+                        }
+                    }
+                }
+            }
+        });
+        timeout(CLOSE_WRITE, sent).await.unwrap_or(false)
+    }
+
+    async fn discard_rest(&mut self) {
+        let socket = socket2::SockRef::from(self.stream.as_ref());
+        if socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let io = self.stream.get_mut();
+        let mut discarded = 0_usize;
         let ended = async {
-            if io.shutdown().await.is_err() {
-                return;
-            }
-            let mut buffer = vec![0; DISCARD_BUFFER_BYTES];
-            let mut discarded = 0_usize;
-            while let Ok(read) = io.read(&mut buffer).await {
-                discarded = discarded.saturating_add(read);
-                if read == 0 || discarded > LINGER_BYTES {
-                    return;
+            while discarded <= LINGER_BYTES && self.stream.readable().await.is_ok() {
+                let read = READ_BUFFER.with_borrow_mut(|buffer| self.stream.try_read(buffer));
+                match read {
+                    Ok(0) => return,
+                    Ok(read) => discarded = discarded.saturating_add(read),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_gone) => return,
                 }
             }
         };
         drop(timeout(LINGER, ended).await);
-    }
-
-    /// Queues the close frame and flushes; false when that did not succeed in time.
-    async fn send_close(&mut self, order: CloseOrder) -> bool {
-        let frame = CloseFrame {
-            code: order.code.as_u16().into(),
-            reason: order.reason.into(),
-        };
-        let sent = self.stream.send(WireMessage::Close(Some(frame)));
-        matches!(timeout(CLOSE_WRITE, sent).await, Ok(Ok(())))
     }
 }

@@ -179,11 +179,12 @@ impl Machine {
             && !self.schedule.has_gap_request()
     }
 
-    /// Forgets the document. Sockets, presence, calls between devices and deadlines stay.
-    pub(crate) fn sleep(&mut self) {
+    /// Gives the document away. Sockets, presence, calls between devices and deadlines stay.
+    pub(crate) fn sleep(&mut self) -> Loaded {
         self.phase = Phase::Asleep;
-        self.document = Document::empty(self.document.status);
         self.out.shrink();
+        let left = Document::empty(self.document.status);
+        std::mem::replace(&mut self.document, left).given_away(self.out.last())
     }
 
     /// Whether a log that was read can be the one this room knows: whoever slept wakes up where it fell asleep. Otherwise

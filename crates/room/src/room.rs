@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epicenter_identity::RoomName;
 
 use crate::action::Action;
-use crate::command::{Command, Millis};
+use crate::command::{Command, Loaded, Millis};
 use crate::config::RoomConfig;
 use crate::gate::Gate;
 use crate::machine::Machine;
@@ -105,11 +105,13 @@ impl Room {
 
     /// Forgets the document, if that may be; the next input that needs it asks for the log again. Text frames, departures,
     /// the timer, revocations and the end do not.
-    pub fn sleep(&mut self) {
-        if self.can_sleep() {
-            self.machine.sleep();
+    ///
+    /// What is forgotten is what the log would say; a host that keeps it may answer the next `Load` with it.
+    pub fn sleep(&mut self) -> Option<Loaded> {
+        self.can_sleep().then(|| {
             self.gate.shrink();
-        }
+            self.machine.sleep()
+        })
     }
 
     /// Whether the document is in memory or being read.

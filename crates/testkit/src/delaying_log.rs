@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_native::log::{
-    AppendError, AppendRequest, DirectoryEntry, Log, ReadError, StoredRoom,
+    AppendError, AppendRequest, DirectoryEntry, Extent, Log, ReadError, Rejected, Replacement,
+    StoredRoom, Usage,
 };
 use epicenter_room::Seq;
 use tokio::sync::watch;
@@ -128,6 +129,22 @@ impl Log for DelayingLog {
 
     fn touch(&self, room: &RoomName, now_ms: u64) {
         self.inner.touch(room, now_ms);
+    }
+
+    fn extent(&self, room: &RoomName) -> Option<Extent> {
+        self.inner.extent(room)
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        self.inner.replace(replacement);
+    }
+
+    fn quarantine(&self, rejected: Rejected) {
+        self.inner.quarantine(rejected);
+    }
+
+    fn usage(&self, owner: &OwnerId) -> Usage {
+        self.inner.usage(owner)
     }
 
     fn is_full(&self) -> bool {

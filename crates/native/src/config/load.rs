@@ -288,6 +288,7 @@ impl Loader {
         config.log.format = self.draft.log_format();
         config.trusted_proxies = trusted_proxies;
         config.accounts.sign_up = self.draft.sign_up();
+        config.engine.compaction.collect = self.draft.compaction();
         config.set_mode(mode);
         Ok(Loaded {
             config,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use epicenter_identity::Admit;
 use epicenter_server::config::{PublicOrigin, SignUpPolicy};
+use epicenter_update::Collect;
 
 use super::{HostConfig, LogFormat, Mode};
 use crate::peer::{Network, ProxyHeader};
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     pub(super) trusted_proxies: Vec<String>,
     pub(super) proxy_header: &'static str,
     pub(super) sign_up: &'static str,
+    pub(super) compaction: &'static str,
 }
 
 impl Draft {
@@ -61,10 +63,15 @@ impl Draft {
             SignUpPolicy::Invite => SIGN_UP_POLICIES[1],
             SignUpPolicy::Closed => SIGN_UP_POLICIES[2],
         };
+        let compaction = match host.engine.compaction.collect {
+            Collect::Deleted => COMPACTIONS[0],
+            Collect::Nothing => COMPACTIONS[1],
+        };
         Self {
             trusted_proxies: proxies.networks.iter().map(Network::to_string).collect(),
             proxy_header,
             sign_up,
+            compaction,
             database_url_file: None,
             host,
             data_dir,
@@ -94,6 +101,14 @@ impl Draft {
         }
     }
 
+    /// How far a compaction goes.
+    pub(super) fn compaction(&self) -> Collect {
+        match self.compaction {
+            "merge-only" => Collect::Nothing,
+            _ => Collect::Deleted,
+        }
+    }
+
     /// The form of log lines that was chosen.
     pub(super) fn log_format(&self) -> LogFormat {
         match self.log_format {
@@ -106,6 +121,7 @@ impl Draft {
 
 const PROXY_HEADERS: [&str; 2] = ["x-forwarded-for", "forwarded"];
 const SIGN_UP_POLICIES: [&str; 3] = ["open", "invite", "closed"];
+const COMPACTIONS: [&str; 2] = ["gc", "merge-only"];
 pub(super) const PERSONAL: &str = "personal";
 pub(super) const SHARED: &str = "shared";
 const LOG_FORMATS: [&str; 3] = ["auto", "human", "json"];
@@ -431,6 +447,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         |draft| Slot::Size(&mut draft.host.limits.max_log_queue_bytes, KIB..=16 * GIB),
     ),
     in_file(
+        "limits.max_cache_bytes",
+        "Bytes of documents kept in memory, over all rooms; what does not fit is read from the log when it is needed.",
+        |draft| Slot::Size(&mut draft.host.engine.max_cache_bytes, 0..=64 * GIB),
+    ),
+    in_file(
         "limits.max_commit_rows",
         "Updates in one commit of the log.",
         |draft| Slot::Count(&mut draft.host.limits.max_commit_rows, 1..=1_000_000),
@@ -514,6 +535,56 @@ pub(super) static SETTINGS: &[Setting] = &[
         "rooms.max_connections",
         "Open sockets of one room.",
         |draft| Slot::Count(&mut draft.host.rooms.max_connections, 1..=10_000_000),
+    ),
+    in_file(
+        "rooms.idle",
+        "How long a room in which nothing happens keeps its document in memory; its sockets stay open.",
+        |draft| Slot::Duration(&mut draft.host.engine.idle_ms, SECOND..=DAY),
+    ),
+    in_file(
+        "rooms.compaction",
+        "What becomes of deleted content when a log is compacted: `gc` collects it as Yjs does, `merge-only` keeps it, which is for clients that work with `gc: false`.",
+        |draft| Slot::Choice(&COMPACTIONS, &mut draft.compaction),
+    ),
+    in_file(
+        "rooms.compaction_after_close",
+        "How long after its last connection has closed the log of a room is compacted.",
+        |draft| Slot::Duration(&mut draft.host.engine.compaction.after_close_ms, 0..=DAY),
+    ),
+    in_file(
+        "rooms.compaction_close_entries",
+        "Updates since the last compaction that are worth one after the last close.",
+        |draft| {
+            Slot::Count(
+                &mut draft.host.engine.compaction.close_entries,
+                2..=1_000_000,
+            )
+        },
+    ),
+    in_file(
+        "rooms.compaction_load_entries",
+        "Updates since the last compaction at which a room that is opened is compacted.",
+        |draft| {
+            Slot::Count(
+                &mut draft.host.engine.compaction.load_entries,
+                2..=100_000_000,
+            )
+        },
+    ),
+    in_file(
+        "rooms.compaction_busy_entries",
+        "Updates since the last compaction at which a busy room is compacted, once they outweigh its state.",
+        |draft| {
+            Slot::Count(
+                &mut draft.host.engine.compaction.busy_entries,
+                2..=100_000_000,
+            )
+        },
+    ),
+    in_file(
+        "rooms.compaction_busy_bytes",
+        "Bytes of updates since the last compaction at which a busy room is compacted, once they outweigh its state.",
+        |draft| Slot::Size(&mut draft.host.engine.compaction.busy_bytes, 1..=16 * GIB),
     ),
     in_file(
         "rooms.max_structs",

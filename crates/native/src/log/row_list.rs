@@ -49,6 +49,16 @@ impl RowList {
         self.last_entry
     }
 
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// How many entries there are.
+    pub(super) fn entries(&self) -> u64 {
+        self.last_entry - self.base()
+    }
+
     /// Adds a row that comes after all others; it starts the next entry or continues the last one.
     pub(super) fn push(&mut self, row: u64, starts_entry: bool) {
         debug_assert!(row > self.last_row);

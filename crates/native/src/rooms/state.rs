@@ -1,8 +1,7 @@
 //! Merged states: what a room's log amounts to, built off the room's task.
 //!
 //! The log holds one row per accepted update. A handshake, a snapshot or an HTTP answer wants their merge. The merge of
-//! the rows read so far is kept while the room is in memory, so that each of these costs the new rows and one pass over
-//! the document. `Ready` rows alone are the visible document; what is pending is laid over it, and never replaces a
+//! the rows read so far is kept in the cache, so that each of these costs the new rows and one pass over the document. `Ready` rows alone are the visible document; what is pending is laid over it, and never replaces a
 //! clock that the ready rows hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,13 +10,13 @@ use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Loaded, Seq};
 use epicenter_update::{
-    EMPTY_UPDATE, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge,
+    EMPTY_UPDATE, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge_bytes,
 };
 
 use crate::log::{Log, ReadError, StoredRoom};
 
 /// Everything in the log was accepted under the limits of its day; reading it back knows none.
-const STORED: Limits = Limits {
+pub(super) const STORED: Limits = Limits {
     max_structs: u32::MAX,
     max_state_vector_entries: u32::MAX,
     max_nesting: u32::MAX,
@@ -25,7 +24,7 @@ const STORED: Limits = Limits {
 
 /// Why a state could not be built.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
+pub(super) enum StateError {
     #[error("the log could not be read")]
     Read(#[from] ReadError),
     #[error("a stored update does not parse")]
@@ -42,22 +41,52 @@ pub(super) fn caught<T>(job: impl FnOnce() -> Result<T, StateError>) -> Result<T
 
 /// The merge of a room's log up to an entry.
 #[derive(Debug)]
-pub(crate) struct MergedState {
+pub(super) struct MergedState {
     upto: Seq,
     ready: Bytes,
     pending: Option<Bytes>,
 }
 
 impl MergedState {
-    /// Reads the whole log of a room.
-    pub(crate) fn load(log: &dyn Log, room: &RoomName) -> Result<(Self, Loaded), StateError> {
-        let stored = log.read(room, Seq(0), None)?;
-        let (status, last) = (stored.status, stored.last);
-        let mut state = Self {
+    /// A state without content, before the first entry.
+    pub(super) fn empty() -> Self {
+        Self {
             upto: Seq(0),
             ready: Bytes::from_static(&EMPTY_UPDATE),
             pending: None,
-        };
+        }
+    }
+
+    /// What a compaction has stored.
+    pub(super) fn compacted(upto: Seq, ready: Bytes, pending: Option<Bytes>) -> Self {
+        Self {
+            upto,
+            ready,
+            pending,
+        }
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.ready.len() + self.pending.as_ref().map_or(0, Bytes::len)
+    }
+
+    pub(super) fn ready(&self) -> &Bytes {
+        &self.ready
+    }
+
+    pub(super) fn pending(&self) -> Option<&Bytes> {
+        self.pending.as_ref()
+    }
+
+    /// Reads what the log of a room holds beyond this state.
+    pub(super) fn load(
+        mut state: Self,
+        log: &dyn Log,
+        room: &RoomName,
+    ) -> Result<(Self, Loaded), StateError> {
+        let stored = log.read(room, state.upto, None)?;
+        let (status, last) = (stored.status, stored.last);
         state.extend(stored)?;
         let ready = Update::parse(&state.ready, &STORED)?;
         let loaded = Loaded {
@@ -66,14 +95,13 @@ impl MergedState {
             state_vector: ready.state_vector(),
             deletes: ready.deletes(),
             pending: state.pending.clone(),
-            // The log keeps what deleted rooms held.
-            is_purged: false,
+            is_purged: log.extent(room).is_some_and(|extent| extent.is_purged),
         };
         Ok((state, loaded))
     }
 
     /// Brings the state to `upto` and answers what a peer with this state vector lacks, pending parts included.
-    pub(crate) fn answer(
+    pub(super) fn answer(
         &mut self,
         log: &dyn Log,
         room: &RoomName,
@@ -86,11 +114,7 @@ impl MergedState {
         }
         let whole = match &self.pending {
             None => self.ready.clone(),
-            Some(pending) => merge(&[
-                Update::parse(&self.ready, &STORED)?,
-                Update::parse(pending, &STORED)?,
-            ])
-            .into(),
+            Some(pending) => merge_bytes(&[&self.ready, pending], &STORED)?.into(),
         };
         if state_vector.is_empty() {
             return Ok(whole);
@@ -98,8 +122,8 @@ impl MergedState {
         Ok(diff(&Update::parse(&whole, &STORED)?, state_vector).into())
     }
 
-    fn extend(&mut self, stored: StoredRoom) -> Result<(), StateError> {
-        if stored.recreated {
+    pub(super) fn extend(&mut self, stored: StoredRoom) -> Result<(), StateError> {
+        if stored.is_reset {
             self.ready = Bytes::from_static(&EMPTY_UPDATE);
             self.pending = None;
         }
@@ -122,11 +146,8 @@ impl MergedState {
 }
 
 fn merge_all(first: &Bytes, more: &[Bytes]) -> Result<Bytes, UpdateError> {
-    let updates: Vec<Update<'_>> = std::iter::once(first)
-        .chain(more)
-        .map(|bytes| Update::parse(bytes, &STORED))
-        .collect::<Result<_, _>>()?;
-    Ok(merge(&updates).into())
+    let updates: Vec<&Bytes> = std::iter::once(first).chain(more).collect();
+    Ok(merge_bytes(&updates, &STORED)?.into())
 }
 
 /// Drops from `pending` every struct that `ready` holds.

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use epicenter_update::{
-    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge,
+    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge_bytes,
     snapshot_tag,
 };
 
 use super::Machine;
 use crate::action::{Entry, Note, Tag};
-use crate::command::{Loaded, RoomStatus, StorageFull};
+use crate::command::{Loaded, RoomStatus, Seq, StorageFull};
 
 /// What a room knows of its document.
 #[derive(Debug, Default)]
@@ -83,6 +83,18 @@ impl Document {
         Document {
             status,
             ..Document::default()
+        }
+    }
+
+    /// What the log would say, if it ends with this entry.
+    pub(super) fn given_away(self, last: Seq) -> Loaded {
+        Loaded {
+            status: self.status,
+            last,
+            state_vector: self.state_vector,
+            deletes: self.deletes,
+            pending: self.pending.map(|pending| pending.bytes),
+            is_purged: self.is_purged,
         }
     }
 
@@ -238,11 +250,8 @@ impl Document {
 
 /// Merges updates; None if the result is more than the limits allow.
 fn join<'a>(updates: impl IntoIterator<Item = &'a Bytes>, limits: &Limits) -> Option<Bytes> {
-    let updates: Result<Vec<Update<'_>>, UpdateError> = updates
-        .into_iter()
-        .map(|update| Update::parse(update, limits))
-        .collect();
-    let merged = Bytes::from(merge(&updates.ok()?));
+    let updates: Vec<&Bytes> = updates.into_iter().collect();
+    let merged = Bytes::from(merge_bytes(&updates, limits).ok()?);
     Update::parse(&merged, limits).is_ok().then_some(merged)
 }
 

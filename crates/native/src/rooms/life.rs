@@ -1,0 +1,670 @@
+//! A room's state between turns: it feeds commands to the state machine and carries out its actions, one at a time.
+//!
+//! A *life* is one `Room` value. When storage fails or the machine panics the life ends: its sockets are closed, its
+//! calls answered, and a fresh life takes its place, which reads the log again. Results that belong to an ended life are
+//! told apart by its generation, and a new life does not read the log before every append of the ones before it has been
+//! decided.
+//!
+//! Every turn ends with a rest: a room that had nothing to do for a while forgets its document, one whose log has grown
+//! is compacted, one that nobody holds leaves the registry, and the one time at which it next wants a turn is noted.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use epicenter_api::{ApiError, ErrorName};
+use epicenter_identity::RoomName;
+use epicenter_room::{
+    Action, Answer, Append, Author, CallId, Command, ConnectionId, Message, Millis, Note, Room,
+    Seq, StorageFull, StorageUse, Ticket,
+};
+use epicenter_server::ports::Refusal;
+use epicenter_server::revocations::Subject;
+use epicenter_sync::CloseCode;
+use epicenter_update::StateVector;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::compaction::{self, Growth, Progress};
+use super::inbox::{Call, Control, Input, Opening, Outcome};
+use super::outbox::{CloseOrder, Outbox};
+use super::ports::JobKind;
+use super::slot::Slot;
+use super::state::{MergedState, caught};
+use crate::log::{AppendDone, AppendRequest, Generation};
+
+/// What lives behind a slot's lock.
+pub(super) struct Core {
+    life: Life,
+    /// Appends handed to the log by any life and not yet decided.
+    undecided_appends: usize,
+    /// The log has no room for more; it will say when it has.
+    log_is_full: bool,
+    is_shutting_down: bool,
+    growth: Growth,
+    compaction: Progress,
+    /// When something last happened.
+    last_used: Millis,
+    /// When the room last had a socket or a call, if it has none now.
+    deserted_at: Millis,
+    /// The time noted for the next turn.
+    alarm: Option<Millis>,
+    /// What this turn has put something into.
+    receivers: Vec<Arc<Outbox>>,
+}
+
+struct Life {
+    generation: Generation,
+    room: Room,
+    connections: HashMap<ConnectionId, Arc<Outbox>>,
+    calls: HashMap<CallId, oneshot::Sender<Answer>>,
+    timer: Option<Millis>,
+    /// The quota that the room was last told is used up.
+    full: Option<StorageFull>,
+    load: LoadState,
+    states: StateQueue,
+}
+
+/// Whether the log has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoadState {
+    NotAsked,
+    /// Waits until the appends of earlier lives are decided.
+    Wanted,
+    Asked,
+}
+
+/// States to build, one at a time, in order.
+#[derive(Default)]
+struct StateQueue {
+    waiting: VecDeque<(Ticket, StateVector, Seq)>,
+    is_running: bool,
+}
+
+/// What follows from carrying out actions.
+enum Step {
+    Continue,
+    NewLife,
+}
+
+impl Core {
+    pub(super) fn new(shared: &Shared, name: &RoomName) -> Self {
+        let now = shared.host.now();
+        Self {
+            life: Life::new(shared, name),
+            undecided_appends: 0,
+            log_is_full: false,
+            is_shutting_down: false,
+            growth: Growth::default(),
+            compaction: Progress::default(),
+            last_used: now,
+            deserted_at: now,
+            alarm: None,
+            receivers: Vec::new(),
+        }
+    }
+
+    /// The outboxes to be flushed after the turn.
+    pub(super) fn take_receivers(&mut self) -> Vec<Arc<Outbox>> {
+        std::mem::take(&mut self.receivers)
+    }
+
+    /// Input waits in its bounded inbox while the room loads and while the disk does not keep up.
+    pub(super) fn reads_input(&mut self, slot: &Arc<Slot>) -> bool {
+        let log = &slot.shared().log;
+        if !self.log_is_full && log.is_full() {
+            self.log_is_full = true;
+            let slot = Arc::clone(slot);
+            log.when_not_full(Box::new(move || slot.tell(Control::LogHasRoom)));
+        }
+        !self.log_is_full && self.life.room.accepts_input()
+    }
+
+    pub(super) fn on_input(&mut self, slot: &Arc<Slot>, input: Input) {
+        let shared = slot.shared();
+        let now = shared.host.now();
+        self.last_used = now;
+        let command = match input {
+            Input::Open(opening) => {
+                let Opening {
+                    connection,
+                    access,
+                    device,
+                    reports,
+                    revocations_seen,
+                    outbox,
+                } = *opening;
+                if shared.was_revoked_since(revocations_seen, &access) {
+                    outbox.close(CloseOrder {
+                        code: CloseCode::Unauthorized,
+                        reason: ApiError::new(ErrorName::InvalidToken).close_reason(),
+                    });
+                    return;
+                }
+                shared.log.touch(slot.name(), now.0);
+                self.life.connections.insert(connection, outbox);
+                Command::Open {
+                    connection,
+                    access,
+                    device,
+                    reports,
+                }
+            }
+            Input::Frame {
+                connection,
+                message,
+            } => {
+                // A socket that an earlier life opened has been closed; what it still sent comes again when it
+                // reconnects.
+                if !self.life.connections.contains_key(&connection) {
+                    return;
+                }
+                Command::Frame {
+                    connection,
+                    message,
+                }
+            }
+            Input::Disconnected { connection, code } => {
+                if self.life.connections.remove(&connection).is_none() {
+                    return;
+                }
+                Command::Disconnected { connection, code }
+            }
+            Input::Call(call) => {
+                let Call {
+                    call,
+                    access,
+                    request,
+                    answer,
+                } = *call;
+                if answer.is_closed() {
+                    return;
+                }
+                shared.log.touch(slot.name(), now.0);
+                self.life.calls.insert(call, answer);
+                Command::Call {
+                    call,
+                    access,
+                    request,
+                }
+            }
+        };
+        self.check_storage(slot, &command);
+        self.feed(slot, command);
+    }
+
+    /// Tells the room whether a quota is used up, before whatever might want to store something.
+    fn check_storage(&mut self, slot: &Arc<Slot>, command: &Command) {
+        let shared = slot.shared();
+        let quota = shared.limits.storage_quota();
+        let counts_bytes = quota.room_bytes > 0 || quota.owner_bytes > 0;
+        let is_concerned = match command {
+            Command::Open { .. } | Command::Call { .. } => counts_bytes || quota.owner_rooms > 0,
+            // Only a room that lives has sockets, and the number of rooms does not concern it.
+            Command::Frame { message, .. } => counts_bytes && matches!(message, Message::Binary(_)),
+            _ => false,
+        };
+        if !is_concerned {
+            return;
+        }
+        let usage = shared.log.usage(slot.name().owner());
+        let extent = shared.log.extent(slot.name());
+        let used = StorageUse {
+            room_bytes: extent.map_or(0, |extent| extent.state_bytes.saturating_add(extent.bytes)),
+            owner_bytes: usage.bytes,
+            owner_rooms: usage.rooms,
+        };
+        let full = quota.check(&used);
+        if full != self.life.full {
+            self.life.full = full;
+            self.feed(slot, Command::Storage(full));
+        }
+    }
+
+    pub(super) fn on_control(&mut self, slot: &Arc<Slot>, control: Control) {
+        let command = match control {
+            Control::HangUp(call) => {
+                self.life.calls.remove(&call);
+                Command::HangUp { call }
+            }
+            Control::Revoke(Subject::Grant(grant)) => Command::Revoke { grant },
+            Control::Revoke(Subject::User(user)) => Command::RevokeUser { user },
+            Control::Suspend => {
+                self.begin_new_life(slot);
+                return;
+            }
+            Control::Shutdown => {
+                self.is_shutting_down = true;
+                Command::Shutdown
+            }
+            Control::LogHasRoom => {
+                self.log_is_full = false;
+                return;
+            }
+            Control::Alarm => {
+                self.alarm = None;
+                match self.life.timer {
+                    Some(at) if at <= slot.shared().host.now() => {
+                        self.life.timer = None;
+                        Command::Timer
+                    }
+                    _ => return,
+                }
+            }
+            // The rest at the end of the turn sees what that means.
+            Control::Left => return,
+            Control::Compacted(outcome) => {
+                self.on_compacted(slot, outcome);
+                return;
+            }
+            Control::Of(generation, outcome) => {
+                if matches!(outcome, Outcome::Durable(_) | Outcome::AppendFailed(_)) {
+                    self.undecided_appends = self.undecided_appends.saturating_sub(1);
+                    self.load_if_wanted(slot);
+                }
+                if generation != self.life.generation {
+                    return;
+                }
+                match outcome {
+                    Outcome::Loaded(loaded) => {
+                        self.life.load = LoadState::NotAsked;
+                        self.measure(slot);
+                        self.compact_if(slot, |growth, config| growth.is_due_after_load(config));
+                        Command::Loaded(*loaded)
+                    }
+                    Outcome::LoadFailed => Command::LoadFailed,
+                    Outcome::Durable(seq) => Command::Durable(seq),
+                    Outcome::AppendFailed(seq) => Command::AppendFailed(seq),
+                    Outcome::StateBuilt { ticket, update } => {
+                        self.life.states.is_running = false;
+                        self.build_next_state(slot);
+                        Command::StateBuilt { ticket, update }
+                    }
+                }
+            }
+        };
+        self.feed(slot, command);
+    }
+
+    /// Feeds one command and carries out what it leads to.
+    fn feed(&mut self, slot: &Arc<Slot>, command: Command) {
+        let now = slot.shared().host.now();
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            let actions = self.life.room.handle(command, now);
+            self.carry_out(slot, actions)
+        }));
+        match step {
+            Ok(Step::Continue) => {}
+            Ok(Step::NewLife) => self.begin_new_life(slot),
+            Err(_) => {
+                // The panic hook has written message and place; a human should look.
+                tracing::error!(room.name = %slot.name(), "a room panicked; it is closed and read again from its log");
+                self.begin_new_life(slot);
+            }
+        }
+    }
+
+    pub(super) fn begin_new_life(&mut self, slot: &Arc<Slot>) {
+        let shared = slot.shared();
+        // What is cached may be of a log that another process has written to meanwhile.
+        drop(shared.cache.take_asleep(slot.name()));
+        drop(shared.cache.take_merged(slot.name()));
+        let mut next = Life::new(shared, slot.name());
+        if self.is_shutting_down {
+            // Nobody is in it yet, so there is nothing to carry out; it will let nobody in.
+            let _none = next.room.handle(Command::Shutdown, shared.host.now());
+        }
+        let ended = std::mem::replace(&mut self.life, next);
+        for outbox in ended.connections.into_values() {
+            // Most were closed by the room itself; for them this is void.
+            outbox.close(CloseOrder {
+                code: CloseCode::TryAgainLater,
+                reason: ApiError::new(ErrorName::StorageUnavailable).close_reason(),
+            });
+        }
+        for answer in ended.calls.into_values() {
+            drop(answer.send(Answer::Unavailable));
+        }
+    }
+
+    fn carry_out(&mut self, slot: &Arc<Slot>, actions: Vec<Action>) -> Step {
+        let mut step = Step::Continue;
+        for action in actions {
+            match action {
+                Action::Load => {
+                    self.life.load = LoadState::Wanted;
+                    self.load_if_wanted(slot);
+                }
+                Action::Append(append) => self.append(slot, append),
+                Action::Send { to, message } => {
+                    if let Some(outbox) = self.life.connections.get(&to)
+                        && outbox.push(message.into())
+                    {
+                        self.receivers.push(Arc::clone(outbox));
+                    }
+                }
+                Action::BuildState {
+                    ticket,
+                    state_vector,
+                    upto,
+                } => {
+                    let states = &mut self.life.states;
+                    states.waiting.push_back((ticket, state_vector, upto));
+                    self.build_next_state(slot);
+                }
+                Action::Close {
+                    connection,
+                    code,
+                    reason,
+                } => {
+                    if let Some(outbox) = self.life.connections.remove(&connection) {
+                        outbox.close(CloseOrder { code, reason });
+                    }
+                }
+                Action::Answer { call, answer } => {
+                    if let Some(sender) = self.life.calls.remove(&call) {
+                        drop(sender.send(answer));
+                    }
+                }
+                Action::SetTimer(at) => self.life.timer = at,
+                Action::Discard => step = Step::NewLife,
+                Action::Note(note) => note_down(slot, &note),
+            }
+        }
+        step
+    }
+
+    fn append(&mut self, slot: &Arc<Slot>, append: Append) {
+        self.undecided_appends = self.undecided_appends.saturating_add(1);
+        self.growth.add(append.entries.len(), append.bytes());
+        let generation = self.life.generation;
+        let last = append.last();
+        let room = slot.name().clone();
+        let slot = Arc::clone(slot);
+        let log = Arc::clone(&slot.shared().log);
+        log.append(AppendRequest {
+            room,
+            generation,
+            append,
+            done: AppendDone(Box::new(move |result| {
+                let outcome = match result {
+                    Ok(seq) => Outcome::Durable(seq),
+                    Err(_) => Outcome::AppendFailed(last),
+                };
+                slot.tell(Control::Of(generation, outcome));
+            })),
+        });
+    }
+
+    fn load_if_wanted(&mut self, slot: &Arc<Slot>) {
+        if self.life.load != LoadState::Wanted || self.undecided_appends > 0 {
+            return;
+        }
+        self.life.load = LoadState::Asked;
+        let generation = self.life.generation;
+        if let Some(loaded) = slot.shared().cache.take_asleep(slot.name()) {
+            let outcome = Outcome::Loaded(Box::new(loaded));
+            slot.tell(Control::Of(generation, outcome));
+            return;
+        }
+        let job_slot = Arc::clone(slot);
+        slot.shared().host.run(
+            JobKind::State,
+            Box::new(move || {
+                let slot = job_slot;
+                slot.tell(Control::Of(generation, load(&slot)));
+            }),
+        );
+    }
+
+    fn build_next_state(&mut self, slot: &Arc<Slot>) {
+        let states = &mut self.life.states;
+        if states.is_running {
+            return;
+        }
+        let Some((ticket, state_vector, upto)) = states.waiting.pop_front() else {
+            return;
+        };
+        states.is_running = true;
+        let generation = self.life.generation;
+        let job_slot = Arc::clone(slot);
+        slot.shared().host.run(
+            JobKind::State,
+            Box::new(move || {
+                let slot = job_slot;
+                let update = build(&slot, upto, &state_vector);
+                slot.tell(Control::Of(
+                    generation,
+                    Outcome::StateBuilt { ticket, update },
+                ));
+            }),
+        );
+    }
+
+    /// Ends a turn.
+    pub(super) fn rest(&mut self, slot: &Arc<Slot>) {
+        let shared = slot.shared();
+        let now = shared.host.now();
+        let connections = self.life.room.connections();
+        let counted = &slot.counters().connections;
+        if counted.load(Ordering::Relaxed) != connections {
+            counted.store(connections, Ordering::Relaxed);
+        }
+        if connections > 0 || !self.life.calls.is_empty() || slot.inbox().has_users() {
+            self.deserted_at = now;
+        }
+        self.compact_if(slot, |growth, config| growth.is_due_while_busy(config));
+        let times = [
+            self.life.timer,
+            self.sleep_when_due(slot, now),
+            self.leave_when_due(slot, now),
+        ];
+        self.set_alarm(slot, times.into_iter().flatten().min());
+    }
+
+    /// Forgets the document when nothing has happened for a while; otherwise says when that may be so.
+    fn sleep_when_due(&mut self, slot: &Arc<Slot>, now: Millis) -> Option<Millis> {
+        let room = &mut self.life.room;
+        if !room.is_awake() || !room.can_sleep() || !self.is_at_rest() {
+            // Whatever keeps it awake ends in another turn.
+            return None;
+        }
+        let shared = slot.shared();
+        let due = self.last_used.plus(shared.engine.idle_ms);
+        if now < due {
+            return Some(due);
+        }
+        if let Some(loaded) = self.life.room.sleep() {
+            shared.cache.put_asleep(slot.name(), loaded);
+        }
+        self.life.connections.shrink_to_fit();
+        self.life.calls = HashMap::new();
+        None
+    }
+
+    /// Leaves the registry when nobody holds the room, after a compaction if that is worth it; otherwise says when to look
+    /// again.
+    fn leave_when_due(&mut self, slot: &Arc<Slot>, now: Millis) -> Option<Millis> {
+        if !self.life.room.is_idle() || !self.is_at_rest() || slot.inbox().has_users() {
+            return None;
+        }
+        let shared = slot.shared();
+        let config = &shared.engine.compaction;
+        let is_worth_compacting = self.growth.is_due_after_close(config) && !self.is_shutting_down;
+        if is_worth_compacting {
+            let due = self
+                .deserted_at
+                .plus(config.after_close_ms)
+                .max(self.compaction.not_before);
+            if now < due {
+                return Some(due);
+            }
+            self.compact_if(slot, |growth, config| growth.is_due_after_close(config));
+            return None;
+        }
+        let due = self.deserted_at.plus(shared.engine.idle_ms);
+        if now < due && !self.is_shutting_down {
+            return Some(due);
+        }
+        shared.retire(slot);
+        None
+    }
+
+    /// Nothing that this room asked for is outstanding.
+    fn is_at_rest(&self) -> bool {
+        self.undecided_appends == 0
+            && !self.life.states.is_running
+            && self.life.calls.is_empty()
+            && self.life.load == LoadState::NotAsked
+            && !self.compaction.is_running
+    }
+
+    fn set_alarm(&mut self, slot: &Arc<Slot>, at: Option<Millis>) {
+        if at == self.alarm {
+            return;
+        }
+        slot.shared().timers.change(slot, self.alarm, at);
+        self.alarm = at;
+    }
+
+    /// Asks the log how much a compaction has to gain.
+    fn measure(&mut self, slot: &Arc<Slot>) {
+        let extent = slot.shared().log.extent(slot.name());
+        self.growth = extent.as_ref().map(Growth::of).unwrap_or_default();
+    }
+
+    fn compact_if(
+        &mut self,
+        slot: &Arc<Slot>,
+        is_due: impl FnOnce(&Growth, &compaction::CompactionConfig) -> bool,
+    ) {
+        let shared = slot.shared();
+        let config = &shared.engine.compaction;
+        if self.compaction.is_running
+            || self.is_shutting_down
+            || !is_due(&self.growth, config)
+            || shared.host.now() < self.compaction.not_before
+        {
+            return;
+        }
+        self.compaction.is_running = true;
+        let collect = config.collect;
+        let job_slot = Arc::clone(slot);
+        shared.host.run(
+            JobKind::Compaction,
+            Box::new(move || {
+                let slot = job_slot;
+                let told = Arc::clone(&slot);
+                compaction::run(&slot.shared().log, slot.name(), collect, move |outcome| {
+                    told.tell(Control::Compacted(outcome));
+                });
+            }),
+        );
+    }
+
+    fn on_compacted(&mut self, slot: &Arc<Slot>, outcome: compaction::Outcome) {
+        self.compaction.is_running = false;
+        self.measure(slot);
+        let shared = slot.shared();
+        match outcome {
+            compaction::Outcome::Done(state) => {
+                // Unless somebody works with it, what is cached is the log before the swap.
+                if !self.life.states.is_running {
+                    shared.cache.put_merged(slot.name(), state);
+                }
+            }
+            compaction::Outcome::Useless | compaction::Outcome::Failed => {
+                let retry_ms = shared.engine.compaction.retry_ms;
+                self.compaction.not_before = shared.host.now().plus(retry_ms);
+            }
+        }
+    }
+}
+
+impl Life {
+    fn new(shared: &Shared, name: &RoomName) -> Self {
+        Self {
+            generation: shared.next_generation(),
+            room: Room::new(name.clone(), Arc::clone(&shared.room)),
+            connections: HashMap::new(),
+            calls: HashMap::new(),
+            timer: None,
+            full: None,
+            load: LoadState::NotAsked,
+            states: StateQueue::default(),
+        }
+    }
+}
+
+/// Reads a room from cache and log. Runs as a job.
+fn load(slot: &Slot) -> Outcome {
+    let shared = slot.shared();
+    let cached = shared.cache.take_merged(slot.name());
+    let state = cached.unwrap_or_else(MergedState::empty);
+    match caught(|| MergedState::load(state, shared.log.as_ref(), slot.name())) {
+        Ok((merged, loaded)) => {
+            shared.cache.put_merged(slot.name(), merged);
+            Outcome::Loaded(Box::new(loaded))
+        }
+        Err(error) => {
+            tracing::error!(room.name = %slot.name(), error = &error as &dyn std::error::Error, "a room cannot be read; its sockets are closed and every next use tries again");
+            Outcome::LoadFailed
+        }
+    }
+}
+
+/// What a peer with this state vector lacks; none when it cannot be said. Runs as a job.
+fn build(slot: &Slot, upto: Seq, state_vector: &StateVector) -> Option<bytes::Bytes> {
+    let shared = slot.shared();
+    let (log, name) = (shared.log.as_ref(), slot.name());
+    let cached = shared.cache.take_merged(name);
+    let built = caught(|| {
+        let mut merged = cached.unwrap_or_else(MergedState::empty);
+        let update = merged.answer(log, name, upto, state_vector)?;
+        Ok((update, merged))
+    });
+    match built {
+        Ok((update, merged)) => {
+            shared.cache.put_merged(name, merged);
+            Some(update)
+        }
+        Err(error) => {
+            tracing::error!(room.name = %name, error = &error as &dyn std::error::Error, "a room's state cannot be built");
+            None
+        }
+    }
+}
+
+fn note_down(slot: &Slot, note: &Note) {
+    let name = slot.name();
+    let refusals = &slot.shared().refusals;
+    let refuse = |by: &Option<Author>, reason: &str, bytes: usize| {
+        let refusal = Refusal {
+            at: slot.shared().host.now().0,
+            reason: reason.to_owned(),
+            bytes: bytes as u64,
+        };
+        refusals.refuse(name, by.clone(), refusal);
+    };
+    match note {
+        Note::FrameDropped { connection, what } => {
+            tracing::debug!(room.name = %name, connection = connection.0, what, "a frame was dropped");
+        }
+        Note::UpdateRefused { by, reason, bytes } => {
+            tracing::warn!(room.name = %name, reason, update_bytes = bytes, "an update was refused and its connection closed");
+            refuse(by, reason, *bytes);
+        }
+        Note::PendingDropped { by, bytes } => {
+            tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
+            refuse(by, "pending-limit", *bytes);
+        }
+        Note::UpdatesAccepted { by } => refusals.settle(name, by.as_ref()),
+        Note::LogMismatch { known, read } => {
+            tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
+        }
+        Note::ProtocolError { connection } => {
+            tracing::debug!(room.name = %name, connection = connection.0, "a connection was closed for a protocol error");
+        }
+    }
+}
