@@ -24,7 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use epicenter_identity::Admit;
-use epicenter_room::RoomConfig;
+use epicenter_room::{RoomConfig, StorageQuota};
 pub use epicenter_server::config::PublicOrigin;
 use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
@@ -102,6 +102,17 @@ pub struct LimitsConfig {
     pub max_commit_rows: usize,
     /// Bytes in one commit.
     pub max_commit_bytes: usize,
+}
+
+impl LimitsConfig {
+    /// How much rooms may store.
+    pub fn storage_quota(&self) -> StorageQuota {
+        StorageQuota {
+            room_bytes: self.max_room_bytes as u64,
+            owner_bytes: self.max_owner_bytes as u64,
+            owner_rooms: self.max_owner_rooms as u64,
+        }
+    }
 }
 
 impl Default for LimitsConfig {

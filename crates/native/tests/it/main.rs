@@ -15,6 +15,7 @@ mod log;
 mod revocation;
 mod schema;
 mod sockets;
+mod storage_limits;
 mod sweep;
 
 /// Runs a call to its end.
