@@ -19,8 +19,11 @@ const MAX_ROOMS: usize = 10_000;
 /// Refusals of one room, newest last.
 const MAX_REFUSALS: usize = 16;
 
+/// The refusals of each room, with who was refused.
+type ByRoom = BoundedCache<RoomName, Vec<(Option<Author>, Refusal)>>;
+
 /// The refusals of all rooms of a process.
-pub struct Refusals(Mutex<BoundedCache<RoomName, Vec<(Option<Author>, Refusal)>>>);
+pub struct Refusals(Mutex<ByRoom>);
 
 impl Default for Refusals {
     fn default() -> Self {
@@ -70,7 +73,7 @@ impl Refusals {
         refusals.into_iter().map(|(_, refusal)| refusal).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BoundedCache<RoomName, Vec<(Option<Author>, Refusal)>>> {
+    fn lock(&self) -> MutexGuard<'_, ByRoom> {
         // Lists are replaced whole, so a panic spoils none.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -83,6 +83,7 @@ impl StateCache {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         lock(&self.entries).bytes
     }
@@ -135,5 +136,52 @@ impl Entries {
             self.bytes -= entry.bytes;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use epicenter_identity::{OwnerId, RoomId};
+    use epicenter_room::Seq;
+
+    use super::*;
+
+    fn room(name: &str) -> RoomName {
+        RoomName::stored(OwnerId::parse("ada").unwrap(), RoomId::parse(name).unwrap())
+    }
+
+    fn state(bytes: usize) -> MergedState {
+        MergedState::compacted(Seq(1), Bytes::from(vec![0; bytes]), None)
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_when_the_budget_is_passed() {
+        let cache = StateCache::new(3_000);
+        for name in ["a", "b"] {
+            cache.put_merged(&room(name), state(1_000));
+            cache.put_asleep(&room(name), Loaded::default());
+        }
+        // Using "a" makes "b" the oldest.
+        let used = cache.take_merged(&room("a")).unwrap();
+        cache.put_merged(&room("a"), used);
+        cache.put_merged(&room("c"), state(1_000));
+        assert!(cache.bytes() <= 3_000);
+        assert!(cache.take_merged(&room("b")).is_none());
+        assert!(cache.take_asleep(&room("b")).is_none());
+        assert_eq!(cache.take_merged(&room("a")).unwrap().bytes(), 1_000);
+        assert!(cache.take_asleep(&room("a")).is_some());
+        assert_eq!(cache.take_merged(&room("c")).unwrap().bytes(), 1_000);
+        assert_eq!(cache.bytes(), 0, "an empty entry costs nothing");
+        let entries = lock(&cache.entries);
+        assert!(entries.rooms.is_empty() && entries.order.is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_is_not_kept() {
+        let cache = StateCache::new(3_000);
+        cache.put_merged(&room("a"), state(5_000));
+        assert!(cache.take_merged(&room("a")).is_none());
+        assert_eq!(cache.bytes(), 0);
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn writer(directory: &tempfile::TempDir) -> Writer {
         queue: Queue::new(1 << 20),
         directory: RwLock::new(std::mem::take(&mut scanned.directory)),
         counters: Default::default(),
+        is_busy: std::sync::atomic::AtomicBool::new(false),
     });
     Writer::new(
         connection,
