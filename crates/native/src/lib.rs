@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod admission;
+pub mod ai;
 mod clock;
 pub mod config;
 pub mod data_dir;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admin;
+mod ai;
 mod data_dir;
 mod durable;
 mod identity_store;
