@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod admission;
+pub mod ai;
 pub mod backup;
 mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admin;
+mod ai;
 mod backup;
 mod backup_damage;
 mod compaction;
