@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use epicenter_update::{
-    Collect, Limits, StateVector, Update, compact, diff, ingest, merge, to_v1, validate,
+    Collect, Limits, StateVector, Update, compact, diff, ingest, merge_bytes, to_v1, validate,
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -211,11 +211,7 @@ fn run_ingest(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
 }
 
 fn run_merge(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
-    let updates: Result<Vec<_>, _> = inputs
-        .iter()
-        .map(|bytes| Update::parse(bytes, &Limits::default()))
-        .collect();
-    Ok(merge(&updates?).len())
+    Ok(merge_bytes(inputs, &Limits::default())?.len())
 }
 
 /// The only update of a file that holds a state.

@@ -10,6 +10,8 @@
 
 mod compaction;
 mod directory;
+#[cfg(test)]
+mod failpoint;
 mod queue;
 mod reader;
 mod row;
@@ -19,6 +21,7 @@ mod schema;
 mod sqlite;
 mod stage;
 mod statements;
+mod stats;
 mod writer;
 
 use std::fmt;
@@ -29,9 +32,11 @@ use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_room::{Append, RoomStatus, Seq};
 
 pub use compaction::{
-    Extent, LogId, Rejected, ReplaceDone, ReplaceError, Replacement, StoredGeneration, Usage,
+    Extent, LogId, Rejected, ReplaceDone, ReplaceError, Replacement, StoredGeneration,
+    StoredRejection, Usage,
 };
-pub use sqlite::{LogConfig, LogStats, SqliteLog};
+pub use sqlite::{LogConfig, SqliteLog};
+pub use stats::{COMMIT_TIME_BOUNDS_NS, CommitTimes, LogStats};
 
 /// Tells the lives of a room in memory apart. A later life of a room has a higher number, for as long as the process
 /// runs; appends of a generation that failed once all fail.

@@ -1,6 +1,7 @@
 //! What a room has its host carry out. Whatever reaches a host as an `Action` may be carried out at once.
 
 use bytes::Bytes;
+use epicenter_identity::{DeviceId, UserId};
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 
@@ -188,6 +189,15 @@ pub enum Answer {
     GoingAway,
 }
 
+/// Who sent an update, as far as refusals are told apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Author {
+    /// A device, over a socket.
+    Device(DeviceId),
+    /// A person, over HTTP.
+    User(UserId),
+}
+
 /// Something an operator may want to know. Never holds document bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -200,6 +210,8 @@ pub enum Note {
     },
     /// An update was refused.
     UpdateRefused {
+        /// Whose it was.
+        by: Option<Author>,
         /// Why.
         reason: String,
         /// Its size.
@@ -207,8 +219,15 @@ pub enum Note {
     },
     /// Pending structs were dropped because the room holds as many as it may.
     PendingDropped {
+        /// Whose they were; unknown for what was stored before.
+        by: Option<Author>,
         /// How much was dropped.
         bytes: usize,
+    },
+    /// Everything that this author has was taken in: what was refused before is settled.
+    UpdatesAccepted {
+        /// Whose updates they are.
+        by: Option<Author>,
     },
     /// A text frame broke the protocol; the socket was closed.
     ProtocolError {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 
@@ -28,15 +29,21 @@ pub(crate) enum Effect {
 pub(crate) enum Immediate {
     Load,
     Append(Append),
-    Close {
-        connection: ConnectionId,
-        code: CloseCode,
-        reason: String,
-    },
+    Close(Close),
     /// Every socket is closed with 1001 and every call answered.
     GoAway,
     SetTimer(Option<Millis>),
     Note(Note),
+}
+
+/// The end of a socket.
+#[derive(Debug)]
+pub(crate) struct Close {
+    pub(crate) connection: ConnectionId,
+    pub(crate) code: CloseCode,
+    pub(crate) reason: String,
+    /// A text that the socket gets before, ahead of whatever is held for it.
+    pub(crate) last_words: Option<Bytes>,
 }
 
 /// What could show something of the document to somebody.
@@ -52,11 +59,14 @@ pub(crate) enum Held {
         state_vector: StateVector,
         upto: Seq,
     },
-    Close {
-        connection: ConnectionId,
-        code: CloseCode,
-        reason: String,
+    /// The first so many updates of a connection are settled.
+    Saved {
+        to: ConnectionId,
+        count: u64,
+        /// A later count goes out at the same time and says it too.
+        is_joined: bool,
     },
+    Close(Close),
     Answer {
         call: CallId,
         answer: Answer,
@@ -142,19 +152,40 @@ impl Outbox {
 
     /// Closes without regard to the disk: revocation, shutdown, limits, lifetime, broken protocol.
     pub(crate) fn close_now(&mut self, connection: ConnectionId, code: CloseCode, reason: String) {
-        self.now(Immediate::Close {
+        self.now(Immediate::Close(Close {
             connection,
             code,
             reason,
-        });
+            last_words: None,
+        }));
+    }
+
+    /// The same, with a text before it that shows nothing of the document.
+    pub(crate) fn close_now_with(&mut self, close: Close) {
+        self.now(Immediate::Close(close));
     }
 
     /// Closes once the entry that is the reason for it is durable.
     pub(crate) fn close(&mut self, connection: ConnectionId, code: CloseCode, reason: String) {
-        self.held(Held::Close {
+        self.close_with(Close {
             connection,
             code,
             reason,
+            last_words: None,
+        });
+    }
+
+    /// The same, with a text before it.
+    pub(crate) fn close_with(&mut self, close: Close) {
+        self.held(Held::Close(close));
+    }
+
+    /// Everything that was said of these updates, and whatever they repeat, is on disk when this goes.
+    pub(crate) fn saved(&mut self, to: ConnectionId, count: u64) {
+        self.held(Held::Saved {
+            to,
+            count,
+            is_joined: false,
         });
     }
 

@@ -6,17 +6,18 @@
 //! * `Gate::may_go` is the one comparison that keeps an effect back until its entry is durable.
 //! * Effects wait in one queue and leave in order; their numbers never decrease, so looking at the front is enough.
 //! * What a receiver gets after a state that is still being built waits behind it; other receivers do not.
+//! * Of several counts of saved updates that become free together, each connection gets the last one.
 //! * Nothing leaves for a receiver that was closed, answered or lost meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use epicenter_sync::{CloseCode, encode_step2};
+use epicenter_sync::{CloseCode, encode_saved, encode_step2};
 use epicenter_update::StateVector;
 
 use crate::action::{Action, Answer, Outgoing, Tag};
 use crate::command::{CallId, ConnectionId, Seq, Ticket};
-use crate::effect::{Effect, Held, Immediate};
+use crate::effect::{Close, Effect, Held, Immediate};
 use crate::reason;
 
 /// What a held effect costs in memory beside the bytes it does not share.
@@ -42,6 +43,24 @@ struct Building {
     ticket: Ticket,
     behind: VecDeque<Held>,
     behind_bytes: usize,
+}
+
+impl Building {
+    /// Whether too much waits for this connection. One message may pass however large it is.
+    fn is_full(&self, max_bytes: usize) -> bool {
+        !self.behind.is_empty() && self.behind_bytes > max_bytes
+    }
+
+    fn queue(&mut self, held: Held) {
+        if let (Held::Saved { .. }, Some(last @ Held::Saved { .. })) =
+            (&held, self.behind.back_mut())
+        {
+            *last = held;
+            return;
+        }
+        self.behind_bytes += queued_bytes(&held);
+        self.behind.push_back(held);
+    }
 }
 
 /// Who asked for a state.
@@ -117,6 +136,8 @@ impl Gate {
     /// The log is durable up to this entry.
     pub(crate) fn durable(&mut self, seq: Seq, actions: &mut Vec<Action>) {
         self.durable = self.durable.max(seq);
+        let free = self.held.partition_point(|(after, _)| self.may_go(*after));
+        join_saved(self.held.range_mut(..free).map(|(_, held)| held));
         self.release(actions);
     }
 
@@ -202,13 +223,7 @@ impl Gate {
             Immediate::Append(append) => actions.push(Action::Append(append)),
             Immediate::SetTimer(at) => actions.push(Action::SetTimer(at)),
             Immediate::Note(note) => actions.push(Action::Note(note)),
-            Immediate::Close {
-                connection,
-                code,
-                reason,
-            } => {
-                self.close(connection, code, reason, actions);
-            }
+            Immediate::Close(close) => self.close(close, actions),
             Immediate::GoAway => {
                 self.end(
                     CloseCode::GoingAway,
@@ -223,13 +238,10 @@ impl Gate {
     /// Carries out what is durable, unless it has to wait behind a state or nobody waits for it any more.
     fn deliver(&mut self, held: Held, actions: &mut Vec<Action>) {
         match held {
-            Held::Close {
-                connection,
-                code,
-                reason,
-            } => {
-                self.close(connection, code, reason, actions);
-            }
+            Held::Close(close) => self.close(close, actions),
+            Held::Saved {
+                is_joined: true, ..
+            } => {}
             Held::Answer { call, answer } => self.answer(call, answer, actions),
             Held::AnswerState {
                 call,
@@ -241,17 +253,13 @@ impl Gate {
                     self.build(Destination::Call(call, tag), state_vector, upto, actions);
                 }
             }
-            Held::Send { to, .. } | Held::SendState { to, .. } => {
+            Held::Send { to, .. } | Held::SendState { to, .. } | Held::Saved { to, .. } => {
                 match self.connections.get_mut(&to) {
                     Some(Some(building)) => {
-                        // One message may pass however large it is.
-                        if !building.behind.is_empty()
-                            && building.behind_bytes > self.max_behind_bytes
-                        {
+                        if building.is_full(self.max_behind_bytes) {
                             self.overflowed.push(to);
                         } else {
-                            building.behind_bytes += queued_bytes(&held);
-                            building.behind.push_back(held);
+                            building.queue(held);
                         }
                     }
                     Some(None) => self.send(held, actions),
@@ -278,15 +286,21 @@ impl Gate {
                 self.connections.insert(to, Some(Box::new(building)));
             }
             Held::Send { to, message } => actions.push(Action::Send { to, message }),
-            Held::Close { .. } | Held::Answer { .. } | Held::AnswerState { .. } => {}
+            Held::Saved { to, count, .. } => {
+                let message = Outgoing::Text(Bytes::from(encode_saved(count)));
+                actions.push(Action::Send { to, message });
+            }
+            Held::Close(_) | Held::Answer { .. } | Held::AnswerState { .. } => {}
         }
     }
 
     /// Sends what waited behind a state, up to the next state that must be built.
     fn resume(&mut self, connection: ConnectionId, actions: &mut Vec<Action>) {
-        let Some(building) = self.connections.get_mut(&connection).and_then(Option::take) else {
+        let Some(mut building) = self.connections.get_mut(&connection).and_then(Option::take)
+        else {
             return;
         };
+        join_saved(building.behind.iter_mut());
         for held in building.behind {
             self.deliver(held, actions);
         }
@@ -310,20 +324,28 @@ impl Gate {
         ticket
     }
 
-    fn close(
-        &mut self,
-        connection: ConnectionId,
-        code: CloseCode,
-        reason: String,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.connection_gone(connection) {
-            actions.push(Action::Close {
-                connection,
-                code,
-                reason,
+    fn close(&mut self, close: Close, actions: &mut Vec<Action>) {
+        let Close {
+            connection,
+            code,
+            reason,
+            last_words,
+        } = close;
+        if !self.connection_gone(connection) {
+            return;
+        }
+        if let Some(text) = last_words {
+            let message = Outgoing::Text(text);
+            actions.push(Action::Send {
+                to: connection,
+                message,
             });
         }
+        actions.push(Action::Close {
+            connection,
+            code,
+            reason,
+        });
     }
 
     fn answer(&mut self, call: CallId, answer: Answer, actions: &mut Vec<Action>) {
@@ -351,6 +373,21 @@ impl Gate {
     }
 }
 
+/// Of the counts that become free together, the last one of a connection says it all. One behind a state that has yet to
+/// be built is not free with those before it.
+fn join_saved<'a>(free: impl DoubleEndedIterator<Item = &'a mut Held>) {
+    let mut told = BTreeSet::new();
+    for held in free.rev() {
+        match held {
+            Held::Saved { to, is_joined, .. } => *is_joined = !told.insert(*to),
+            Held::SendState { to, .. } => {
+                told.remove(to);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Memory of a held effect. The bytes of binary frames are shared with the append and the other receivers.
 fn weight(held: &Held) -> usize {
     HELD_OVERHEAD
@@ -362,7 +399,7 @@ fn weight(held: &Held) -> usize {
             Held::SendState { state_vector, .. } | Held::AnswerState { state_vector, .. } => {
                 state_vector_bytes(state_vector)
             }
-            Held::Send { .. } | Held::Close { .. } | Held::Answer { .. } => 0,
+            Held::Send { .. } | Held::Saved { .. } | Held::Close(_) | Held::Answer { .. } => 0,
         }
 }
 
@@ -372,7 +409,10 @@ fn queued_bytes(held: &Held) -> usize {
         + match held {
             Held::Send { message, .. } => message.bytes().len(),
             Held::SendState { state_vector, .. } => state_vector_bytes(state_vector),
-            Held::Close { .. } | Held::Answer { .. } | Held::AnswerState { .. } => 0,
+            Held::Saved { .. }
+            | Held::Close(_)
+            | Held::Answer { .. }
+            | Held::AnswerState { .. } => 0,
         }
 }
 

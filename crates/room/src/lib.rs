@@ -11,7 +11,7 @@ mod reason;
 mod room;
 mod schedule;
 
-pub use action::{Action, Answer, Append, Entry, Note, Outgoing, Tag};
+pub use action::{Action, Answer, Append, Author, Entry, Note, Outgoing, Tag};
 pub use command::{
     CallId, Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq, StorageFull,
     StorageScope, Ticket,

@@ -1,7 +1,7 @@
 //! The machine: what a room decides, one command at a time.
 //!
 //! It owns the room's state and emits effects in order; when an effect may be seen is the gate's business. Its parts:
-//! `document` (sync, pending structs, gap requests), `presence`, `dispatch`, `calls` (HTTP) and `lifetime`
+//! `updates` (sync, gap requests, reports), `document` (what is known and what waits), `presence`, `dispatch`, `calls` (HTTP) and `lifetime`
 //! (opening, closing, the timer).
 //!
 //! Invariants: the state here runs ahead of the disk, so nothing of it leaves except through the outbox; nothing a
@@ -12,6 +12,7 @@ pub(crate) mod dispatch;
 mod document;
 mod lifetime;
 mod presence;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use epicenter_identity::{DeviceId, GrantId, UserId};
 use epicenter_sync::{ClientText, CloseCode, TextError};
 
 use crate::action::Note;
-use crate::command::{Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq};
+use crate::command::{
+    Command, ConnectionId, Loaded, Message, Millis, Request, RoomStatus, Seq, StorageFull,
+};
 use crate::config::RoomConfig;
 use crate::effect::{Effect, Outbox};
 use crate::reason;
@@ -43,6 +46,8 @@ pub(crate) struct Machine {
     expiries: BTreeSet<(Millis, ConnectionId)>,
     armed: Option<Millis>,
     going_away: bool,
+    /// A quota is used up.
+    full: Option<StorageFull>,
     document: Document,
     connections: BTreeMap<ConnectionId, Connection>,
     presence: Presence,
@@ -71,6 +76,8 @@ struct Connection {
     last_list: Millis,
     last_gap_request: Option<Millis>,
     noted: Noted,
+    /// How many updates it has sent, if it wants to hear what becomes of them.
+    updates: Option<u64>,
 }
 
 /// Which kinds of note this connection has caused.
@@ -83,12 +90,18 @@ impl Noted {
     const UPDATE: u8 = 4;
     const TEXT: u8 = 8;
     const PENDING: u8 = 16;
+    const ACCEPTED: u8 = 32;
 
     /// Whether this is the first of its kind.
     fn first(&mut self, kind: u8) -> bool {
         let first = self.0 & kind == 0;
         self.0 |= kind;
         first
+    }
+
+    /// The next one is the first of its kind again.
+    fn forget(&mut self, kind: u8) {
+        self.0 &= !kind;
     }
 }
 
@@ -103,6 +116,7 @@ impl Machine {
             expiries: BTreeSet::new(),
             armed: None,
             going_away: false,
+            full: None,
             document: Document::default(),
             connections: BTreeMap::new(),
             presence: Presence::default(),
@@ -237,9 +251,9 @@ impl Machine {
                 connection,
                 access,
                 device,
-                reports: _,
+                reports,
             } => {
-                self.open(connection, &access, device, came_at);
+                self.open(connection, &access, device, reports, came_at);
             }
             Command::Frame {
                 connection,
@@ -263,7 +277,7 @@ impl Machine {
             Command::Revoke { grant } => self.revoke(|connection| connection.grant == grant),
             Command::RevokeUser { user } => self.revoke(|connection| connection.user == user),
             Command::Shutdown => self.shut_down(),
-            Command::Storage(_) => {}
+            Command::Storage(full) => self.full = full,
             Command::Timer
             | Command::Durable(_)
             | Command::AppendFailed(_)

@@ -2,6 +2,8 @@
 
 use epicenter_sync::MAX_CLOSE_REASON_BYTES;
 
+use crate::command::StorageFull;
+
 pub(crate) const ROOM_DELETED: &str =
     r#"{"name":"RoomDeleted","code":"room_deleted","status":410}"#;
 pub(crate) const STORAGE: &str =
@@ -14,6 +16,20 @@ pub(crate) const PROTOCOL: &str = "protocol-error";
 pub(crate) const LIFETIME: &str = "connection lifetime exceeded";
 pub(crate) const GOING_AWAY: &str = "going away";
 pub(crate) const SLOW_CONSUMER: &str = "slow-consumer";
+
+/// The reason of a 1013 for a quota that is used up. What is counted is named where it fits.
+pub(crate) fn quota_exceeded(full: &StorageFull) -> String {
+    let StorageFull { scope, limit, used } = full;
+    let text = format!(
+        r#"{{"name":"QuotaExceeded","code":"quota_exceeded","status":507,"limit":{limit},"used":{used}"#
+    );
+    let scope = format!(r#","scope":"{}""#, scope.as_str());
+    if text.len() + scope.len() < MAX_CLOSE_REASON_BYTES {
+        text + &scope + "}"
+    } else {
+        text + "}"
+    }
+}
 
 /// The reason of a 1007, its texts cut at their ends until it fits.
 pub(crate) fn update_refused(reason: &str, limit: &str) -> String {
@@ -40,6 +56,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::StorageScope;
 
     #[test]
     fn constants_fit_a_close_frame() {
@@ -47,6 +64,23 @@ mod tests {
             assert!(reason.len() <= MAX_CLOSE_REASON_BYTES);
             let parsed: serde_json::Value = serde_json::from_str(reason).unwrap();
             assert!(parsed["name"].is_string() && parsed["status"].is_u64());
+        }
+    }
+
+    #[test]
+    fn a_quota_fits_whatever_its_numbers() {
+        for scope in [StorageScope::Room, StorageScope::Owner, StorageScope::Rooms] {
+            for (limit, used) in [(0, 1), (10_000, 10_001), (u64::MAX, u64::MAX)] {
+                let text = quota_exceeded(&StorageFull { scope, limit, used });
+                assert!(text.len() <= MAX_CLOSE_REASON_BYTES, "{text}");
+                let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(parsed["name"], "QuotaExceeded");
+                assert_eq!(
+                    (&parsed["limit"], &parsed["used"]),
+                    (&limit.into(), &used.into())
+                );
+                assert_eq!(parsed["scope"].is_string(), limit < u64::MAX);
+            }
         }
     }
 

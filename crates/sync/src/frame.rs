@@ -79,6 +79,12 @@ impl Frame {
     }
 }
 
+/// Whether a message is of subtype 1 or 2, well-formed or not: what a client counts as an update that it sent.
+pub fn carries_update(message: &[u8]) -> bool {
+    let subtype = Reader::new(message).read_var_uint();
+    matches!(subtype, Ok(STEP2 | UPDATE))
+}
+
 /// The message of step 1 around a state vector.
 pub fn encode_step1(state_vector: &[u8]) -> Bytes {
     encode(STEP1, state_vector)

@@ -1,4 +1,4 @@
-//! Text frames: presence and dispatch as JSON (sync.md 6).
+//! Text frames: presence and dispatch as JSON (sync.md 6), and what became of a client's updates (sync.md 3.5).
 //!
 //! What clients say and what the hub says are apart, each in a module of its own: no message of the one is
 //! a message of the other, so a frame that is sent back to its sender is a protocol error.
@@ -10,7 +10,7 @@ mod server;
 pub use client::{ClientText, TextError};
 pub use server::{
     PresenceEntry, action_failed, encode_dispatch_inbound, encode_dispatch_result, encode_presence,
-    recipient_offline,
+    encode_refused, encode_saved, recipient_offline,
 };
 
 /// The literal text that a client sends to keep a connection alive. Hosts answer it themselves.

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 
 use epicenter_update::{
     Collect, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest, diff,
-    ingest, merge, snapshot_tag, to_v1, to_v2, validate,
+    ingest, merge_bytes, snapshot_tag, to_v1, to_v2, validate,
 };
 use serde_json::{Map, Value, json};
 
@@ -67,11 +67,7 @@ fn answer(command: &Value) -> Result<Value, UpdateError> {
                 .as_array()
                 .map(|list| list.iter().map(from_hex).collect())
                 .unwrap_or_default();
-            let updates = inputs
-                .iter()
-                .map(|bytes| Update::parse(bytes, &limits))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(json!(to_hex(&merge(&updates))))
+            Ok(json!(to_hex(&merge_bytes(&inputs, &limits)?)))
         }
         "diff" => {
             let update = Update::parse(&bytes, &limits)?;

@@ -5,7 +5,11 @@
 //! yield `None` past their end, where lib0 reads a zero.
 
 use crate::error::UpdateError;
+use crate::growth::spare;
 use crate::lib0::{ReadError, Reader, write_var_int, write_var_uint};
+
+/// The most that a run takes: a value below 2^32 and its sign, or a client id, and how often it comes.
+const RUN_BYTES: usize = 18;
 
 const LEFT_OVER: &str = "a column with more values than the structs need";
 
@@ -186,7 +190,11 @@ impl UintWriter {
 
     fn flush(&mut self) {
         if self.count > 0 {
-            write_var_int(&mut self.bytes, self.value, self.count > 1);
+            write_var_int(
+                spare(&mut self.bytes, RUN_BYTES),
+                self.value,
+                self.count > 1,
+            );
             if self.count > 1 {
                 write_var_uint(&mut self.bytes, self.count.saturating_sub(2));
             }
@@ -226,7 +234,11 @@ impl DiffWriter {
         if self.count > 0 {
             let flag = i64::from(self.count > 1);
             let encoded = self.difference.saturating_mul(2).saturating_add(flag);
-            write_var_int(&mut self.bytes, encoded.unsigned_abs(), encoded < 0);
+            write_var_int(
+                spare(&mut self.bytes, RUN_BYTES),
+                encoded.unsigned_abs(),
+                encoded < 0,
+            );
             if self.count > 1 {
                 write_var_uint(&mut self.bytes, self.count.saturating_sub(2));
             }
@@ -254,10 +266,11 @@ impl ByteWriter {
             self.count = self.count.saturating_add(1);
             return;
         }
+        let bytes = spare(&mut self.bytes, RUN_BYTES);
         if self.count > 0 {
-            write_var_uint(&mut self.bytes, self.count.saturating_sub(1));
+            write_var_uint(bytes, self.count.saturating_sub(1));
         }
-        self.bytes.push(value);
+        bytes.push(value);
         self.value = value;
         self.count = 1;
     }

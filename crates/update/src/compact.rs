@@ -4,13 +4,14 @@
 //! clocks, and neighbours that mean the same as one become one. No id changes, so edits made against
 //! the update as it was, undo among them, still find their places.
 
+mod names;
 mod slots;
 mod winners;
 
 use slots::Slots;
 
 use crate::Clock;
-use crate::delete_set::{DeleteSet, Ranges};
+use crate::delete_set::{DeleteRanges, DeleteSet, Ranges};
 use crate::encoder::Encoder;
 use crate::structs::{Body, Content, Struct};
 use crate::update::Update;
@@ -64,13 +65,12 @@ pub(crate) fn walk_pieces<'a>(
     let Some(mut slots) = Slots::resolve(update) else {
         return walk_unresolved(update, visit);
     };
-    let mut deletes = Vec::new();
-    update.for_each_delete(|client, start, end| deletes.push((client, start..end)));
-    deletes.extend(winners::hidden(update, &slots.take_members()));
-    let mut deletes = DeleteSet::from_ranges(deletes);
+    let mut deletes = update.delete_ranges();
+    winners::add_hidden(update, &slots.take_members(), &mut deletes);
+    let mut deletes = deletes.finish();
     let dead = slots.dead(update, &deletes);
 
-    let mut derived = Vec::new();
+    let mut derived = DeleteRanges::default();
     let mut walk = update.walk();
     for (index, block) in update.blocks().iter().enumerate() {
         walk.enter(block);
@@ -92,7 +92,7 @@ pub(crate) fn walk_pieces<'a>(
                 continue;
             }
             if open.end != next.clock {
-                derived.push((block.client, open));
+                derived.add(block.client, open);
                 open = next.clock..next.clock;
             }
             open.end = next.end();
@@ -101,9 +101,9 @@ pub(crate) fn walk_pieces<'a>(
                 State::Deleted,
             ));
         }
-        derived.push((block.client, open));
+        derived.add(block.client, open);
     }
-    deletes.extend(&DeleteSet::from_ranges(derived));
+    deletes.extend(&derived.finish());
     deletes
 }
 

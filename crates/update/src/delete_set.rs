@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
+use crate::growth::spare;
 use crate::lib0::write_var_uint;
 use crate::{ClientId, Clock};
 
@@ -39,33 +40,11 @@ impl DeleteSet {
                 Entry::Occupied(mut entry) => {
                     let known = entry.get_mut();
                     if !contains_ranges(known, ranges) {
-                        known.extend_from_slice(ranges);
+                        spare(known, ranges.len()).extend_from_slice(ranges);
                         coalesce(known);
                     }
                 }
             }
-        }
-    }
-
-    /// Builds a set from ranges in any order.
-    pub(crate) fn from_ranges(mut ranges: Vec<(ClientId, Range<Clock>)>) -> Self {
-        ranges.sort_unstable_by_key(|(client, range)| (*client, range.start));
-        let mut set = DeleteSet::default();
-        for (client, range) in ranges {
-            set.append(client, range);
-        }
-        set
-    }
-
-    /// Adds a range that starts at or behind every range of its client.
-    fn append(&mut self, client: ClientId, range: Range<Clock>) {
-        if range.is_empty() {
-            return;
-        }
-        let ranges = self.0.entry(client).or_default();
-        match ranges.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => ranges.push(range),
         }
     }
 
@@ -108,16 +87,52 @@ impl DeleteSet {
     pub(crate) fn encode_v2(&self, out: &mut Vec<u8>) {
         write_var_uint(out, self.0.len() as u64);
         for (client, ranges) in self.0.iter().rev() {
-            write_var_uint(out, *client);
+            write_var_uint(spare(out, 20), *client);
             write_var_uint(out, ranges.len() as u64);
             let mut clock: Clock = 0;
             for range in ranges {
-                write_var_uint(out, u64::from(range.start.saturating_sub(clock)));
+                write_var_uint(spare(out, 10), u64::from(range.start.saturating_sub(clock)));
                 let len = range.end.saturating_sub(range.start);
                 write_var_uint(out, u64::from(len.saturating_sub(1)));
                 clock = range.end;
             }
         }
+    }
+}
+
+/// Ranges in any order on their way into a [`DeleteSet`].
+#[derive(Debug, Default)]
+pub(crate) struct DeleteRanges(BTreeMap<ClientId, Vec<Range<Clock>>>);
+
+/// A list of so many ranges is joined before it grows.
+const JOIN_FROM: usize = 1024;
+
+impl DeleteRanges {
+    /// Adds the clocks of a range; an empty range adds nothing.
+    pub(crate) fn add(&mut self, client: ClientId, range: Range<Clock>) {
+        if range.is_empty() {
+            return;
+        }
+        let ranges = self.0.entry(client).or_default();
+        if let Some(last) = ranges.last_mut()
+            && (last.start..=last.end).contains(&range.start)
+        {
+            last.end = last.end.max(range.end);
+            return;
+        }
+        let is_full = ranges.len() == ranges.capacity();
+        if is_full && ranges.len() >= JOIN_FROM {
+            // Many updates may name the same deletes. A list that stays nearly full grows, so that it
+            // is not sorted again at once.
+            coalesce(ranges);
+            spare(ranges, ranges.capacity() / 8);
+        }
+        spare(ranges, 1).push(range);
+    }
+
+    pub(crate) fn finish(mut self) -> DeleteSet {
+        self.0.values_mut().for_each(coalesce);
+        DeleteSet(self.0)
     }
 }
 
@@ -154,7 +169,7 @@ fn contains_ranges(known: &[Range<Clock>], wanted: &[Range<Clock>]) -> bool {
 
 /// Sorts ranges and joins those that touch.
 fn coalesce(ranges: &mut Vec<Range<Clock>>) {
-    ranges.sort_by_key(|range| range.start);
+    ranges.sort_unstable_by_key(|range| range.start);
     ranges.dedup_by(|next, before| {
         let touches = next.start <= before.end;
         if touches {

@@ -4,6 +4,7 @@
 
 use crate::column::{ByteWriter, DiffWriter, UintWriter};
 use crate::delete_set::DeleteSet;
+use crate::growth::{insert, spare};
 use crate::lib0::{write_var_bytes, write_var_uint};
 use crate::structs::{Body, Content, Id, Item, Parent, Struct};
 use crate::text::TextWriter;
@@ -28,13 +29,11 @@ pub(crate) struct Encoder {
     type_ref: UintWriter,
     len: UintWriter,
     keys: u32,
-    /// The finished blocks.
+    /// The finished blocks, and what the structs of the open one have put there so far.
     rest: Vec<u8>,
     blocks: u64,
     /// The block being written.
     block: Option<OpenBlock>,
-    /// What the structs of the open block put into the rest.
-    block_rest: Vec<u8>,
     /// The last struct of the open block, while it may still grow.
     run: Option<Run>,
 }
@@ -58,6 +57,8 @@ struct OpenBlock {
     first: Clock,
     next: Clock,
     structs: u64,
+    /// Where the rest has its structs; their number, known at last, and the first clock come before.
+    at: usize,
 }
 
 impl Run {
@@ -190,6 +191,7 @@ impl Encoder {
                     first: next.clock,
                     next: next.clock,
                     structs: 0,
+                    at: self.rest.len(),
                 });
                 (0, open)
             }
@@ -201,7 +203,7 @@ impl Encoder {
         open.next = next.end();
         if gap > 0 {
             self.info.write(SKIP);
-            write_var_uint(&mut self.block_rest, u64::from(gap));
+            write_var_uint(spare(&mut self.rest, 5), u64::from(gap));
         }
         match &next.body {
             Body::Gc => self.info.write(0),
@@ -264,12 +266,14 @@ impl Encoder {
                     }
                 }
             }
-            Content::Binary(bytes) => write_var_bytes(&mut self.block_rest, bytes),
+            Content::Binary(bytes) => {
+                write_var_bytes(spare(&mut self.rest, bytes.len().saturating_add(9)), bytes)
+            }
             Content::String(text) => self.text.append(text),
-            Content::Embed(value) => self.block_rest.extend_from_slice(value),
+            Content::Embed(value) => self.raw(value),
             Content::Format { key, value } => {
                 self.key(key);
-                self.block_rest.extend_from_slice(value);
+                self.raw(value);
             }
             Content::Type { type_ref, name } => {
                 self.type_ref.write(*type_ref);
@@ -277,12 +281,16 @@ impl Encoder {
                     self.key(name);
                 }
             }
-            Content::Any(values) => self.block_rest.extend_from_slice(values),
+            Content::Any(values) => self.raw(values),
             Content::Document { guid, options } => {
                 self.text.write(guid);
-                self.block_rest.extend_from_slice(options);
+                self.raw(options);
             }
         }
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        spare(&mut self.rest, bytes.len()).extend_from_slice(bytes);
     }
 
     fn left_id(&mut self, id: Id) {
@@ -300,9 +308,10 @@ impl Encoder {
     fn close_block(&mut self) {
         self.close_run();
         if let Some(open) = self.block.take() {
-            write_var_uint(&mut self.rest, open.structs);
-            write_var_uint(&mut self.rest, u64::from(open.first));
-            self.rest.append(&mut self.block_rest);
+            let mut head = Vec::with_capacity(14);
+            write_var_uint(&mut head, open.structs);
+            write_var_uint(&mut head, u64::from(open.first));
+            insert(&mut self.rest, open.at, &head);
             self.blocks = self.blocks.saturating_add(1);
         }
     }
@@ -312,39 +321,59 @@ impl Encoder {
         self.close_block();
         let mut tail = Vec::new();
         deletes.encode_v2(&mut tail);
-
         let (joined, lengths) = self.text.finish();
-        let mut text =
-            Vec::with_capacity(joined.len().saturating_add(lengths.len()).saturating_add(5));
-        write_var_bytes(&mut text, &joined);
-        text.extend_from_slice(&lengths);
-        drop(joined);
-        let columns = [
-            self.key_clock.finish(),
-            self.client.finish(),
-            self.left_clock.finish(),
-            self.right_clock.finish(),
-            self.info.finish(),
-            text,
-            self.parent_info.finish(),
-            self.type_ref.finish(),
-            self.len.finish(),
-        ];
-        // A feature flag, nine lengths and the number of clients take at most 5 bytes each.
-        let size = columns
-            .iter()
-            .map(Vec::len)
-            .fold(55, usize::saturating_add)
-            .saturating_add(self.rest.len())
-            .saturating_add(tail.len());
-        let mut out = Vec::with_capacity(size);
-        out.push(0);
-        for column in columns {
-            write_var_bytes(&mut out, &column);
-        }
-        write_var_uint(&mut out, self.blocks);
-        out.extend_from_slice(&self.rest);
-        out.extend_from_slice(&tail);
-        out
+        let mut text_head = Vec::with_capacity(9);
+        write_var_uint(&mut text_head, joined.len() as u64);
+        let text_len = [&text_head, &joined, &lengths].map(Vec::len);
+        let text_len = text_len.into_iter().fold(0, usize::saturating_add);
+        let column = |bytes: Vec<u8>| (Some(bytes.len()), bytes);
+        let blocks = usize::try_from(self.blocks).unwrap_or(usize::MAX);
+        assemble([
+            (Some(0), Vec::new()),
+            column(self.key_clock.finish()),
+            column(self.client.finish()),
+            column(self.left_clock.finish()),
+            column(self.right_clock.finish()),
+            column(self.info.finish()),
+            (Some(text_len), text_head),
+            (None, joined),
+            (None, lengths),
+            column(self.parent_info.finish()),
+            column(self.type_ref.finish()),
+            column(self.len.finish()),
+            (Some(blocks), self.rest),
+            (None, tail),
+        ])
     }
+}
+
+/// A number, if there is one, and bytes behind it.
+type Part = (Option<usize>, Vec<u8>);
+
+/// All parts in one list. The longest one grows into it, so that most bytes are never held twice.
+fn assemble(parts: [Part; 14]) -> Vec<u8> {
+    let longest = parts.iter().map(|(_, bytes)| bytes.len()).max();
+    // A number takes at most 9 bytes; most take one.
+    let size = parts.iter().map(|(number, bytes)| {
+        let number = number.map_or(0, |number| if number < 128 { 1 } else { 9 });
+        bytes.len().saturating_add(number)
+    });
+    let mut size = size.fold(0, usize::saturating_add);
+    let mut out = Vec::new();
+    let mut is_grown = false;
+    for (number, mut bytes) in parts {
+        if let Some(number) = number {
+            write_var_uint(spare(&mut out, 9), number as u64);
+        }
+        if !is_grown && Some(bytes.len()) == longest {
+            is_grown = true;
+            size = size.saturating_sub(bytes.len());
+            bytes.reserve_exact(size);
+            insert(&mut bytes, 0, &out);
+            out = bytes;
+        } else {
+            spare(&mut out, bytes.len()).extend_from_slice(&bytes);
+        }
+    }
+    out
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::delete_set::DeleteSet;
+use crate::delete_set::{DeleteRanges, DeleteSet};
 use crate::encoder::Encoder;
 use crate::state_vector::StateVector;
 use crate::structs::{Id, Struct};
@@ -79,7 +79,7 @@ fn ingest_whole(update: &Update<'_>, known: &StateVector) -> Option<Ingest> {
         _ => return None,
     };
     let mut advanced = StateVector::default();
-    let mut deletes = DeleteSet::default();
+    let mut deletes = DeleteRanges::default();
     if let Some(block) = block {
         let mut clock = known.clock(block.client);
         let mut deleted = clock..clock;
@@ -92,35 +92,35 @@ fn ingest_whole(update: &Update<'_>, known: &StateVector) -> Option<Ingest> {
             clock = next.end();
             if next.is_deleted() {
                 if deleted.end != next.clock {
-                    deletes.insert(block.client, deleted);
+                    deletes.add(block.client, deleted);
                     deleted = next.clock..clock;
                 }
                 deleted.end = clock;
             }
         }
-        deletes.insert(block.client, deleted);
+        deletes.add(block.client, deleted);
         advanced.advance(block.client, clock);
     }
     let mut is_known = true;
-    let mut named = Vec::new();
+    let mut is_named = false;
     update.for_each_delete(|client, start, end| {
         let ready = known.clock(client).max(advanced.clock(client));
         is_known &= end <= ready;
-        named.push((client, start..end));
+        is_named = true;
+        deletes.add(client, start..end);
     });
     if !is_known {
         return None;
     }
-    let ready = if block.is_none() && named.is_empty() {
+    let ready = if block.is_none() && !is_named {
         Ready::Nothing
     } else {
         Ready::Whole
     };
-    deletes.extend(&DeleteSet::from_ranges(named));
     Some(Ingest {
         advanced,
         ready,
-        deletes,
+        deletes: deletes.finish(),
         pending: None,
         missing: StateVector::default(),
     })
@@ -308,14 +308,14 @@ impl<'u, 'a> Progress<'u, 'a> {
 
     /// The delete set below the ready clocks, and the rest of it.
     fn split_deletes(&self) -> (DeleteSet, DeleteSet) {
-        let mut below = Vec::new();
-        let mut above = Vec::new();
+        let mut below = DeleteRanges::default();
+        let mut above = DeleteRanges::default();
         self.update.for_each_delete(|client, start, end| {
             let bound = self.ready_clock(client);
-            below.push((client, start..end.min(bound)));
-            above.push((client, start.max(bound)..end));
+            below.add(client, start..end.min(bound));
+            above.add(client, start.max(bound)..end);
         });
-        (DeleteSet::from_ranges(below), DeleteSet::from_ranges(above))
+        (below.finish(), above.finish())
     }
 
     /// Writes the structs that are not known to the part they belong to, as far as it is wanted, and
@@ -325,7 +325,7 @@ impl<'u, 'a> Progress<'u, 'a> {
         ready: &mut Option<Encoder>,
         pending: &mut Option<Encoder>,
     ) -> DeleteSet {
-        let mut deleted = Vec::new();
+        let mut deleted = DeleteRanges::default();
         let mut walk = self.update.walk();
         for (block, client) in self.update.blocks().iter().zip(&self.clients) {
             if block.end <= client.known {
@@ -348,14 +348,14 @@ impl<'u, 'a> Progress<'u, 'a> {
                 }
                 if is_ready && next.is_deleted() {
                     if open.end != next.clock {
-                        deleted.push((block.client, open));
+                        deleted.add(block.client, open);
                         open = next.clock..next.clock;
                     }
                     open.end = next.end();
                 }
             }
-            deleted.push((block.client, open));
+            deleted.add(block.client, open);
         }
-        DeleteSet::from_ranges(deleted)
+        deleted.finish()
     }
 }

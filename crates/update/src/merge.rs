@@ -4,13 +4,23 @@
 //! copied struct by struct. Blocks that overlap go through a balanced tree of two-way merges, so
 //! that hostile overlaps cost no more than a logarithm; the leaves are in an order that depends only
 //! on their bytes, and so does the result.
+//!
+//! A log holds many updates of a few bytes each. Until its turn comes, a block is a [`Leaf`] of 24
+//! bytes and nothing else: branches of the tree are opened when the merge arrives at their first clock.
 
-use std::cmp::{Ordering, Reverse};
+mod inputs;
+mod tree;
 
-use crate::delete_set::DeleteSet;
+use std::cmp::Reverse;
+
+use inputs::{Encoded, Inputs};
+use tree::Source;
+
+use crate::delete_set::DeleteRanges;
 use crate::encoder::Encoder;
-use crate::structs::Struct;
-use crate::update::{Block, Update, Walk};
+use crate::error::{Limits, UpdateError};
+use crate::growth::spare;
+use crate::update::Update;
 use crate::{ClientId, Clock};
 
 /// One update that holds what all of them hold: every clock once, gaps kept, delete sets united.
@@ -19,90 +29,140 @@ use crate::{ClientId, Clock};
 /// content over deleted content over collected, then the smaller form. The order of `updates` never
 /// matters.
 pub fn merge(updates: &[Update<'_>]) -> Vec<u8> {
-    let mut leaves: Vec<Leaf> = Vec::new();
+    let mut leaves = Leaves::of(updates.len());
     for (index, update) in updates.iter().enumerate() {
-        let present = update.blocks().iter().enumerate();
-        leaves.extend(
-            present
-                .filter(|(_, block)| !block.is_empty())
-                .map(|(place, block)| Leaf {
-                    client: block.client,
-                    first: block.first,
-                    end: block.end,
-                    update: index,
-                    block: place,
-                }),
-        );
+        leaves.add(index, update);
     }
-    leaves.sort_unstable_by_key(|leaf| (Reverse(leaf.client), leaf.first, leaf.end, leaf.update));
+    leaves.merge(updates)
+}
 
-    let mut ranks = Vec::new();
-    let mut encoder = Encoder::default();
-    let mut rest = leaves.as_mut_slice();
-    while !rest.is_empty() {
-        let (cluster, behind) = rest.split_at_mut(cluster_len(rest));
-        rest = behind;
-        if let [leaf] = cluster {
-            if let Some(mut walk) = leaf.walk(updates) {
-                for next in walk.by_ref() {
-                    encoder.push(&next);
-                }
-            }
-            continue;
-        }
-        if ranks.is_empty() {
-            ranks = ranks_of(updates);
-        }
-        let order = |leaf: &Leaf| (leaf.first, leaf.end, ranks.get(leaf.update).copied());
-        cluster.sort_unstable_by_key(order);
-        // The same update twice must not give the tree another shape.
-        let mut distinct: Vec<&Leaf> = cluster.iter().collect();
-        distinct.dedup_by_key(|leaf| order(leaf));
-        if let Some(mut source) = Source::build(&distinct, updates) {
-            while let Some(next) = source.next() {
-                encoder.push(&next);
-            }
-        }
+/// Checks every one of `updates` and [merges](merge) them.
+///
+/// For logs of many small updates: an [`Update`] takes more memory than most of their entries, and
+/// this keeps none for updates of one client.
+///
+/// # Errors
+/// That of the first update that [`Update::parse`] does not take.
+pub fn merge_bytes(updates: &[impl AsRef<[u8]>], limits: &Limits) -> Result<Vec<u8>, UpdateError> {
+    let mut leaves = Leaves::of(updates.len());
+    let mut inputs = Encoded::new(updates);
+    for (index, bytes) in updates.iter().enumerate() {
+        let update = Update::parse(bytes.as_ref(), limits)?;
+        leaves.add(index, &update);
+        inputs.keep(index, update);
     }
+    Ok(leaves.merge(&inputs))
+}
 
-    let mut deletes = Vec::new();
-    for update in updates {
-        update.for_each_delete(|client, start, end| deletes.push((client, start..end)));
-    }
-    encoder.finish(&DeleteSet::from_ranges(deletes))
+/// The blocks of all updates, and what they delete.
+struct Leaves {
+    leaves: Vec<Leaf>,
+    deletes: DeleteRanges,
 }
 
 /// A block of one of the updates.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Leaf {
     client: ClientId,
     first: Clock,
     end: Clock,
-    update: usize,
-    block: usize,
+    update: u32,
+    block: u32,
 }
 
-impl Leaf {
-    fn walk<'u, 'a>(&self, updates: &'u [Update<'a>]) -> Option<Walk<'u, 'a>> {
-        let update = updates.get(self.update)?;
-        let block: &Block = update.blocks().get(self.block)?;
-        Some(update.walk_block(block))
+impl Leaves {
+    fn of(updates: usize) -> Self {
+        Leaves {
+            leaves: Vec::with_capacity(updates),
+            deletes: DeleteRanges::default(),
+        }
     }
+
+    fn add(&mut self, index: usize, update: &Update<'_>) {
+        for (place, block) in update.blocks().iter().enumerate() {
+            if !block.is_empty() {
+                spare(&mut self.leaves, 1).push(Leaf {
+                    client: block.client,
+                    first: block.first,
+                    end: block.end,
+                    update: number_of(index),
+                    block: number_of(place),
+                });
+            }
+        }
+        update.for_each_delete(|client, start, end| self.deletes.add(client, start..end));
+    }
+
+    fn merge<'a>(mut self, inputs: &(impl Inputs<'a> + ?Sized)) -> Vec<u8> {
+        self.leaves
+            .sort_unstable_by_key(|leaf| (Reverse(leaf.client), leaf.first, leaf.end, leaf.update));
+        let mut ranks = Vec::new();
+        let mut encoder = Encoder::default();
+        let mut rest = self.leaves.as_mut_slice();
+        while !rest.is_empty() {
+            let (cluster, behind) = rest.split_at_mut(cluster_len(rest));
+            rest = behind;
+            if let [leaf] = cluster {
+                for next in inputs.walk(leaf) {
+                    encoder.push(&next);
+                }
+                continue;
+            }
+            if ranks.is_empty() {
+                ranks = ranks_of(inputs);
+            }
+            let mut source = Source::of(in_order(cluster, &ranks), inputs);
+            while let Some(next) = source.next() {
+                encoder.push(&next);
+            }
+        }
+        drop(self.leaves);
+        drop(ranks);
+        encoder.finish(&self.deletes.finish())
+    }
+}
+
+/// There are fewer updates and blocks than a `u32` counts: each takes some bytes, and all of them
+/// were in memory before.
+fn number_of(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// The leaves of a cluster in an order that depends on their bytes alone. The same update twice must
+/// not give the tree another shape: its leaf is there once.
+fn in_order<'l>(cluster: &'l mut [Leaf], ranks: &[u32]) -> &'l [Leaf] {
+    let order = |leaf: &Leaf| {
+        let rank = usize::try_from(leaf.update).ok();
+        let rank = rank.and_then(|update| ranks.get(update)).copied();
+        (leaf.first, leaf.end, rank)
+    };
+    cluster.sort_unstable_by_key(order);
+    let mut distinct: usize = 0;
+    let mut last = None;
+    for at in 0..cluster.len() {
+        let own = cluster.get(at).map(order);
+        if own != last {
+            last = own;
+            cluster.swap(distinct, at);
+            distinct = distinct.saturating_add(1);
+        }
+    }
+    cluster.get(..distinct).unwrap_or_default()
 }
 
 /// The places of the updates in an order that depends on their bytes alone; the same bytes have the
 /// same place. Clusters sort by this number: to compare the bytes again for every client would cost
 /// their square.
-fn ranks_of(updates: &[Update<'_>]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..updates.len()).collect();
-    let bytes = |index: &usize| updates.get(*index).map(Update::as_bytes);
-    order.sort_unstable_by_key(bytes);
-    let mut ranks = vec![0; updates.len()];
-    let groups = order.chunk_by(|left, right| bytes(left) == bytes(right));
+fn ranks_of<'a>(inputs: &(impl Inputs<'a> + ?Sized)) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..number_of(inputs.len())).collect();
+    order.sort_unstable_by_key(|index| inputs.bytes(*index));
+    let mut ranks = vec![0; order.len()];
+    let groups = order.chunk_by(|left, right| inputs.bytes(*left) == inputs.bytes(*right));
     for (place, same) in groups.enumerate() {
         for index in same {
-            if let Some(rank) = ranks.get_mut(*index) {
-                *rank = place;
+            let rank = usize::try_from(*index).ok();
+            if let Some(rank) = rank.and_then(|index| ranks.get_mut(index)) {
+                *rank = number_of(place);
             }
         }
     }
@@ -124,120 +184,4 @@ fn cluster_len(leaves: &[Leaf]) -> usize {
             is_inside
         })
         .count()
-}
-
-/// Structs of one client in ascending order that do not overlap, gaps left out.
-enum Source<'u, 'a> {
-    Leaf(Box<Walk<'u, 'a>>),
-    Pair(Box<Pair<'u, 'a>>),
-}
-
-impl<'u, 'a> Source<'u, 'a> {
-    /// A balanced tree; its depth is the logarithm of the number of leaves.
-    fn build(leaves: &[&Leaf], updates: &'u [Update<'a>]) -> Option<Self> {
-        if let [leaf] = leaves {
-            return leaf.walk(updates).map(Box::new).map(Source::Leaf);
-        }
-        if leaves.is_empty() {
-            return None;
-        }
-        let (left, right) = leaves.split_at(leaves.len() / 2);
-        Some(Source::Pair(Box::new(Pair {
-            left: Side::new(Source::build(left, updates)?),
-            right: Side::new(Source::build(right, updates)?),
-            probe: None,
-        })))
-    }
-
-    fn next(&mut self) -> Option<Struct<'a>> {
-        match self {
-            Source::Leaf(walk) => walk.find(|next| !next.is_skip()),
-            Source::Pair(pair) => pair.next(),
-        }
-    }
-}
-
-/// One input of a two-way merge and its next struct.
-struct Side<'u, 'a> {
-    source: Source<'u, 'a>,
-    head: Option<Struct<'a>>,
-}
-
-impl<'u, 'a> Side<'u, 'a> {
-    fn new(mut source: Source<'u, 'a>) -> Self {
-        let head = source.next();
-        Side { source, head }
-    }
-
-    fn take(&mut self) -> Option<Struct<'a>> {
-        let taken = self.head.take();
-        self.head = self.source.next();
-        taken
-    }
-
-    /// Drops everything below a clock, which lies inside the next struct or at its end.
-    fn drop_until(&mut self, clock: Clock) {
-        let Some(head) = &mut self.head else {
-            return;
-        };
-        if head.end() <= clock {
-            self.head = self.source.next();
-        } else {
-            head.skip_elements(clock.saturating_sub(head.clock));
-            head.mend_front();
-        }
-    }
-}
-
-/// A merge of two inputs.
-struct Pair<'u, 'a> {
-    left: Side<'u, 'a>,
-    right: Side<'u, 'a>,
-    /// The earlier of the two next structs from where it was last compared on: comparing goes on
-    /// from there, so that a long struct is not walked from its start for every short one it covers.
-    probe: Option<Struct<'a>>,
-}
-
-impl<'a> Pair<'_, 'a> {
-    fn next(&mut self) -> Option<Struct<'a>> {
-        loop {
-            let (Some(left), Some(right)) = (&self.left.head, &self.right.head) else {
-                self.probe = None;
-                return self.left.take().or_else(|| self.right.take());
-            };
-            let is_left_first = left.clock <= right.clock;
-            let (early, late) = if is_left_first {
-                (&mut self.left, &mut self.right)
-            } else {
-                (&mut self.right, &mut self.left)
-            };
-            let (Some(first), Some(second)) = (&early.head, &late.head) else {
-                return None;
-            };
-            let (first_clock, first_end) = (first.clock, first.end());
-            let (second_clock, second_end) = (second.clock, second.end());
-            if first_end <= second_clock {
-                self.probe = None;
-                return early.take();
-            }
-            let mut probe = self.probe.take().unwrap_or(*first);
-            probe.skip_elements(second_clock.saturating_sub(probe.clock));
-            let overlap = first_end.min(second_end).saturating_sub(second_clock);
-            let order = probe.prefer(second, overlap);
-            let is_second_longer = second_clock == first_clock && second_end > first_end;
-            if order == Ordering::Greater || (order == Ordering::Equal && !is_second_longer) {
-                late.drop_until(first_end.min(second_end));
-                self.probe = Some(probe);
-            } else if first_clock == second_clock {
-                early.drop_until(first_end.min(second_end));
-            } else {
-                // The later one wins: the earlier one is written up to it and goes on behind it.
-                let mut written = *first;
-                written.truncate(second_clock.saturating_sub(first_clock));
-                early.head = Some(probe);
-                early.drop_until(first_end.min(second_end));
-                return Some(written);
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::delete_set::DeleteSet;
+use crate::growth::spare;
 use crate::state_vector::StateVector;
 use crate::structs::Id;
 use crate::update::Update;
@@ -25,19 +26,15 @@ impl Update<'_> {
     /// The normalised delete set: what the delete set names, and the clocks of every struct that
     /// holds only deleted or collected content.
     pub fn deletes(&self) -> DeleteSet {
-        let mut ranges = Vec::new();
-        self.for_each_delete(|client, start, end| ranges.push((client, start..end)));
+        let mut deletes = self.delete_ranges();
         let mut walk = self.walk();
         for block in self.blocks() {
             walk.enter(block);
-            let deleted = walk.by_ref().filter(|next| next.is_deleted());
-            push_joined(
-                &mut ranges,
-                block.client,
-                deleted.map(|next| next.clock..next.end()),
-            );
+            for next in walk.by_ref().filter(|next| next.is_deleted()) {
+                deletes.add(block.client, next.clock..next.end());
+            }
         }
-        DeleteSet::from_ranges(ranges)
+        deletes.finish()
     }
 
     /// What the update holds and refers to.
@@ -48,26 +45,23 @@ impl Update<'_> {
         let mut walk = self.walk();
         for block in self.blocks().iter().filter(|block| !block.is_empty()) {
             walk.enter(block);
-            let mut ranges = Vec::new();
-            let present = walk.by_ref().filter(|next| !next.is_skip());
-            push_joined(
-                &mut ranges,
-                block.client,
-                present.map(|next| {
-                    // References to the own client lie before the struct, wherever it was cut.
-                    let of_others = |id: &Id| id.client != block.client;
-                    for id in next.dependencies().filter(of_others) {
-                        dependencies.advance(id.client, id.clock.saturating_add(1));
-                    }
-                    next.clock..next.end()
-                }),
-            );
-            let last = ranges.last().map_or(0, |(_, range)| range.start);
+            let mut ranges: Vec<Range<Clock>> = Vec::new();
+            for next in walk.by_ref().filter(|next| !next.is_skip()) {
+                // References to the own client lie before the struct, wherever it was cut.
+                let of_others = |id: &Id| id.client != block.client;
+                for id in next.dependencies().filter(of_others) {
+                    dependencies.advance(id.client, id.clock.saturating_add(1));
+                }
+                // Structs can cost no bytes, so that a list with an entry for each would not be
+                // bounded by the input.
+                match ranges.last_mut() {
+                    Some(last) if last.end == next.clock => last.end = next.end(),
+                    _ => spare(&mut ranges, 1).push(next.clock..next.end()),
+                }
+            }
+            let last = ranges.last().map_or(0, |range| range.start);
             dependencies.advance(block.client, last);
-            structs.insert(
-                block.client,
-                ranges.into_iter().map(|(_, range)| range).collect(),
-            );
+            structs.insert(block.client, ranges);
         }
         Summary {
             structs,
@@ -75,21 +69,4 @@ impl Update<'_> {
             dependencies,
         }
     }
-}
-
-/// Appends ascending ranges of one client, joining neighbours: structs can cost no bytes, so a list
-/// with an entry for each would not be bounded by the input.
-fn push_joined(
-    ranges: &mut Vec<(ClientId, Range<Clock>)>,
-    client: ClientId,
-    next: impl Iterator<Item = Range<Clock>>,
-) {
-    let mut open: Option<Range<Clock>> = None;
-    for range in next {
-        match &mut open {
-            Some(open) if open.end == range.start => open.end = range.end,
-            _ => ranges.extend(open.replace(range).map(|range| (client, range))),
-        }
-    }
-    ranges.extend(open.map(|range| (client, range)));
 }

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use crate::column::UintWriter;
+use crate::growth::spare;
 
 /// The unit written for a half that was cut off.
 const REPLACEMENT: u16 = 0xfffd;
@@ -42,6 +43,11 @@ impl<'a> Text<'a> {
     /// The text without its halves, if it has none.
     pub(crate) fn as_whole_str(&self) -> Option<&'a str> {
         (self.lead == 0 && self.trail == 0).then_some(self.text)
+    }
+
+    /// The half in front or zero, the whole characters, the half at the end or zero.
+    pub(crate) fn parts(&self) -> (u16, &'a str, u16) {
+        (self.lead, self.text, self.trail)
     }
 
     /// The first unit is the second half of a character, or what is left of it.
@@ -255,7 +261,7 @@ impl TextWriter {
         }
         if !text.text.is_empty() {
             self.flush_high();
-            self.joined.extend_from_slice(text.text.as_bytes());
+            spare(&mut self.joined, text.text.len()).extend_from_slice(text.text.as_bytes());
         }
         if text.trail != 0 {
             self.push_unit(text.trail);
@@ -286,8 +292,8 @@ impl TextWriter {
 
     fn push_char(&mut self, character: char) {
         let mut buffer = [0; 4];
-        self.joined
-            .extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+        let bytes = character.encode_utf8(&mut buffer).as_bytes();
+        spare(&mut self.joined, bytes.len()).extend_from_slice(bytes);
     }
 
     /// The joined text and the lengths, which the column holds in this order.

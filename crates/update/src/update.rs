@@ -7,14 +7,13 @@ mod walk;
 pub(crate) use blocks::Block;
 pub(crate) use walk::Walk;
 
-use blocks::{Blocks, Checkpoint};
-use scan::{Discard, Index, checked_context, read_deletes, scan};
+use blocks::Blocks;
+use scan::{Discard, checked_context, read_deletes, scan};
 
 use crate::cursor::Keys;
-use crate::delete_set::DeleteSet;
+use crate::delete_set::{DeleteRanges, DeleteSet};
 use crate::error::{Limits, UpdateError};
 use crate::lib0::Reader;
-use crate::text::Text;
 use crate::{ClientId, Clock};
 
 /// Keys that are named by number are written out in full again, so the bytes they stand for are
@@ -42,44 +41,38 @@ pub fn validate(bytes: &[u8], limits: &Limits) -> Result<(), UpdateError> {
 pub struct Update<'a> {
     bytes: &'a [u8],
     text: &'a str,
-    /// Highest client first.
-    blocks: Blocks,
-    /// In wire order.
-    checkpoints: Vec<Checkpoint<'a>>,
-    /// All keys, if any is named by number.
-    keys: Vec<Text<'a>>,
+    blocks: Blocks<'a>,
     deletes_at: usize,
 }
 
 impl<'a> Update<'a> {
     /// Checks `bytes` and remembers where each client's structs are.
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, UpdateError> {
-        let mut index = Index::default();
+        let mut blocks = Blocks::default();
         let mut keys = Vec::new();
         let mut needs_table = false;
         let untracked = Keys::Untracked {
             stopped: &mut needs_table,
         };
-        let mut result = scan(bytes, limits, untracked, &mut index);
+        let mut result = scan(bytes, limits, untracked, &mut blocks);
         if needs_table {
-            index = Index::default();
+            blocks = Blocks::default();
             let mut repeatable = bytes.len().saturating_mul(KEY_EXPANSION);
             let recorder = Keys::Record {
                 table: &mut keys,
                 repeatable: &mut repeatable,
             };
-            result = scan(bytes, limits, recorder, &mut index);
+            result = scan(bytes, limits, recorder, &mut blocks);
         }
         let scan = result?;
         if !scan.is_descending {
-            index.blocks.sort_by_client(bytes.len())?;
+            blocks.sort_by_client(bytes.len())?;
         }
+        blocks.set_keys(keys);
         Ok(Update {
             bytes,
             text: scan.text,
-            blocks: index.blocks,
-            checkpoints: index.checkpoints,
-            keys,
+            blocks,
             deletes_at: scan.deletes_at,
         })
     }
@@ -98,9 +91,14 @@ impl<'a> Update<'a> {
 
     /// The delete set as the update names it.
     pub(crate) fn delete_set(&self) -> DeleteSet {
-        let mut ranges = Vec::new();
-        self.for_each_delete(|client, start, end| ranges.push((client, start..end)));
-        DeleteSet::from_ranges(ranges)
+        self.delete_ranges().finish()
+    }
+
+    /// The ranges that the delete set names, to which others may be added.
+    pub(crate) fn delete_ranges(&self) -> DeleteRanges {
+        let mut ranges = DeleteRanges::default();
+        self.for_each_delete(|client, start, end| ranges.add(client, start..end));
+        ranges
     }
 
     /// Visits the ranges of the delete set in wire order: client, first clock, end.
@@ -133,5 +131,10 @@ impl<'a> Update<'a> {
         let mut walk = Walk::new(self);
         walk.enter(block);
         walk
+    }
+
+    /// Whether the bytes alone are enough to walk the structs again, see [`Walk::again`].
+    pub(crate) fn is_simple(&self) -> bool {
+        matches!(self.blocks, Blocks::One(_))
     }
 }

@@ -9,9 +9,10 @@ use crate::any::{self, Check};
 use crate::cursor::{
     CLOCK_RANGE, Context, Depth, Keys, LARGEST_TYPE, PAST_KINDS, check_json_text, is_named_type,
 };
-use crate::delete_set::DeleteSet;
+use crate::delete_set::{DeleteRanges, DeleteSet};
 use crate::encoder::Encoder;
 use crate::error::{Limits, UpdateError};
+use crate::growth::{insert, spare};
 use crate::lib0::{Reader, write_var_bytes, write_var_uint};
 use crate::structs::{Body, Content, Id, Item, JsonTexts, Parent, Struct};
 use crate::text::Text;
@@ -25,6 +26,9 @@ const HAS_RIGHT_ORIGIN: u8 = 0b0100_0000;
 const HAS_ORIGIN: u8 = 0b1000_0000;
 const GC: u8 = 0;
 const SKIP: u8 = 10;
+
+/// The most that comes before the texts and values of a struct: the info byte, two ids, a length.
+const HEAD_BYTES: usize = 32;
 
 /// The same update in encoding V2.
 ///
@@ -87,26 +91,33 @@ pub fn to_v1(update: &Update<'_>) -> Result<Vec<u8>, UpdateError> {
     let blocks = update.blocks().iter().filter(|block| !block.is_empty());
     write_var_uint(&mut out, blocks.clone().count() as u64);
     let mut walk = update.walk();
-    let mut structs = Vec::new();
     for block in blocks {
-        structs.clear();
+        let start = out.len();
         let mut count: u64 = 0;
         let mut clock = block.first;
         walk.enter(block);
-        for next in walk.by_ref().filter(|next| !next.is_skip()) {
+        loop {
+            let at = walk.position();
+            let Some(next) = walk.next() else {
+                break;
+            };
+            if next.is_skip() {
+                continue;
+            }
             if next.clock > clock {
-                structs.push(SKIP);
-                write_var_uint(&mut structs, u64::from(next.clock.saturating_sub(clock)));
+                spare(&mut out, 6).push(SKIP);
+                write_var_uint(&mut out, u64::from(next.clock.saturating_sub(clock)));
                 count = count.saturating_add(1);
             }
-            write_struct(&mut structs, &next, update.as_bytes())?;
+            write_struct(&mut out, &next).map_err(|fault| value_error(fault, at))?;
             clock = next.end();
             count = count.saturating_add(1);
         }
-        write_var_uint(&mut out, count);
-        write_var_uint(&mut out, block.client);
-        write_var_uint(&mut out, u64::from(block.first));
-        out.extend_from_slice(&structs);
+        let mut head = Vec::with_capacity(23);
+        write_var_uint(&mut head, count);
+        write_var_uint(&mut head, block.client);
+        write_var_uint(&mut head, u64::from(block.first));
+        insert(&mut out, start, &head);
     }
     write_deletes(&mut out, &update.delete_set());
     Ok(out)
@@ -422,7 +433,7 @@ fn read_deletes(
     reader: &mut Reader<'_>,
     context: &mut Context<'_, '_>,
 ) -> Result<DeleteSet, UpdateError> {
-    let mut ranges = Vec::new();
+    let mut ranges = DeleteRanges::default();
     let mut clients = Vec::new();
     for _ in 0..reader.read_var_uint()? {
         let at = reader.position();
@@ -433,7 +444,7 @@ fn read_deletes(
             let start = reader.read_var_uint()?;
             let len = reader.read_var_uint()?;
             let end = context.clock(start.saturating_add(len), at);
-            ranges.push((client, context.clock(start, at)..end));
+            ranges.add(client, context.clock(start, at)..end);
         }
     }
     clients.sort_unstable();
@@ -443,10 +454,11 @@ fn read_deletes(
     {
         context.refuse(reader.position(), "a client that comes twice");
     }
-    Ok(DeleteSet::from_ranges(ranges))
+    Ok(ranges.finish())
 }
 
-fn write_struct(out: &mut Vec<u8>, next: &Struct<'_>, update: &[u8]) -> Result<(), UpdateError> {
+fn write_struct(out: &mut Vec<u8>, next: &Struct<'_>) -> Result<(), ValueFault> {
+    let out = spare(out, HEAD_BYTES);
     let item = match &next.body {
         Body::Gc => {
             out.push(GC);
@@ -480,15 +492,11 @@ fn write_struct(out: &mut Vec<u8>, next: &Struct<'_>, update: &[u8]) -> Result<(
     if let Some(key) = &item.parent_sub {
         write_text(out, key);
     }
-    write_content(out, &item.content, next.len, update)
+    write_content(out, &item.content, next.len)
 }
 
-fn write_content(
-    out: &mut Vec<u8>,
-    content: &Content<'_>,
-    len: Clock,
-    update: &[u8],
-) -> Result<(), UpdateError> {
+fn write_content(out: &mut Vec<u8>, content: &Content<'_>, len: Clock) -> Result<(), ValueFault> {
+    let out = spare(out, 16);
     match content {
         Content::Deleted => write_var_uint(out, u64::from(len)),
         Content::Json(texts) => {
@@ -498,12 +506,12 @@ fn write_content(
                 write_text(out, &texts.next().unwrap_or_default());
             }
         }
-        Content::Binary(bytes) => write_var_bytes(out, bytes),
+        Content::Binary(bytes) => write_bytes(out, bytes),
         Content::String(text) => write_text(out, text),
-        Content::Embed(value) => write_json(out, value, update)?,
+        Content::Embed(value) => write_json(out, value)?,
         Content::Format { key, value } => {
             write_text(out, key);
-            write_json(out, value, update)?;
+            write_json(out, value)?;
         }
         Content::Type { type_ref, name } => {
             write_var_uint(out, *type_ref);
@@ -513,42 +521,41 @@ fn write_content(
         }
         Content::Any(values) => {
             write_var_uint(out, u64::from(len));
-            out.extend_from_slice(values);
+            spare(out, values.len()).extend_from_slice(values);
         }
         Content::Document { guid, options } => {
             write_text(out, guid);
-            out.extend_from_slice(options);
+            spare(out, options.len()).extend_from_slice(options);
         }
     }
     Ok(())
 }
 
-fn write_json(out: &mut Vec<u8>, value: &[u8], update: &[u8]) -> Result<(), UpdateError> {
+fn write_json(out: &mut Vec<u8>, value: &[u8]) -> Result<(), ValueFault> {
     let mut json = Vec::new();
-    let written = Value::of_any(value).and_then(|value| value.write_json(&mut json));
-    written.map_err(|fault| {
-        // Where the value stands, for the message only: it is a part of the update's bytes.
-        let at = (value.as_ptr() as usize).saturating_sub(update.as_ptr() as usize);
-        value_error(fault, at)
-    })?;
-    write_var_bytes(out, &json);
+    Value::of_any(value)?.write_json(&mut json)?;
+    write_bytes(out, &json);
     Ok(())
 }
 
+fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_var_bytes(spare(out, bytes.len().saturating_add(9)), bytes);
+}
+
 fn write_id(out: &mut Vec<u8>, id: Id) {
-    write_var_uint(out, id.client);
+    write_var_uint(spare(out, 13), id.client);
     write_var_uint(out, u64::from(id.clock));
 }
 
 /// Halves of characters become U+FFFD: strings of V1 share no characters.
 fn write_text(out: &mut Vec<u8>, text: &Text<'_>) {
     match text.as_whole_str() {
-        Some(whole) => write_var_bytes(out, whole.as_bytes()),
+        Some(whole) => write_bytes(out, whole.as_bytes()),
         None => {
             let mended: String = char::decode_utf16(text.iter())
                 .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
                 .collect();
-            write_var_bytes(out, mended.as_bytes());
+            write_bytes(out, mended.as_bytes());
         }
     }
 }
@@ -557,10 +564,10 @@ fn write_deletes(out: &mut Vec<u8>, deletes: &DeleteSet) {
     let clients: Vec<_> = deletes.iter().collect();
     write_var_uint(out, clients.len() as u64);
     for (client, ranges) in clients.into_iter().rev() {
-        write_var_uint(out, client);
+        write_var_uint(spare(out, 20), client);
         write_var_uint(out, ranges.len() as u64);
         for range in ranges {
-            write_var_uint(out, u64::from(range.start));
+            write_var_uint(spare(out, 10), u64::from(range.start));
             write_var_uint(out, u64::from(range.end.saturating_sub(range.start)));
         }
     }

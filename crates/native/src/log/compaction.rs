@@ -125,3 +125,20 @@ pub struct StoredGeneration {
     /// Milliseconds since the Unix epoch.
     pub replaced_at: u64,
 }
+
+/// A state that was rejected and is kept for whoever looks into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRejection {
+    /// The log that holds the state.
+    pub log: LogId,
+    /// The log that it was made of.
+    pub of: LogId,
+    /// The last entry that went into it.
+    pub upto: Seq,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Milliseconds since the Unix epoch.
+    pub rejected_at: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}

@@ -2,66 +2,66 @@
 //!
 //! It equals what is durable: the writer changes it after a commit and before it answers the appends of that commit.
 
-use std::collections::{BTreeMap, HashMap};
+mod kept;
+mod room;
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use epicenter_identity::{OwnerId, RoomId, RoomName};
-use epicenter_room::{RoomStatus, Seq};
+use epicenter_room::RoomStatus;
 
-use super::row_list::RowList;
-use super::{DirectoryEntry, Extent, LogId, Usage};
+use super::scan::RetiredLog;
+use super::{DirectoryEntry, Extent, Usage};
+pub(super) use kept::{Generation, Generations, KeptRows, Rejection, Rejections};
+pub(super) use room::{Head, RoomRecord};
 
 /// How often the time of a room's last use is written.
 const TOUCH_INTERVAL_MS: u64 = 60_000;
 
-/// One room.
-#[derive(Debug)]
-pub(super) struct RoomRecord {
-    /// The log that counts.
-    pub(super) log: u64,
-    pub(super) status: RoomStatus,
-    /// Bytes of all bodies in the log.
-    pub(super) bytes: u64,
-    pub(super) rows: RowList,
-    /// Why the room can be neither read nor appended to.
-    pub(super) fault: Option<Arc<str>>,
-    pub(super) last_accessed_at: u64,
-    /// The `last_accessed_at` that is on disk.
-    pub(super) written_access: u64,
-    /// The room is in `Directory::touched`.
-    pub(super) is_touched: bool,
-}
-
-impl RoomRecord {
-    /// A room without entries.
-    pub(super) fn new(log: u64, now_ms: u64) -> Self {
-        Self {
-            log,
-            status: RoomStatus::Live,
-            bytes: 0,
-            rows: RowList::new(0),
-            fault: None,
-            last_accessed_at: now_ms,
-            written_access: now_ms,
-            is_touched: false,
-        }
-    }
-}
-
 /// All rooms.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    owners: HashMap<OwnerId, BTreeMap<RoomId, RoomRecord>>,
+    owners: HashMap<OwnerId, Owner>,
     /// A room that is not here may exist all the same.
     is_incomplete: bool,
     /// Rooms whose last use should be written with the next commit.
     touched: Vec<RoomName>,
+    /// Deleted rooms whose content is still stored, by the time of their deletion.
+    tombstones: BTreeSet<(u64, RoomName)>,
+    pub(super) generations: Generations,
+    pub(super) rejections: Rejections,
+}
+
+/// The rooms of one owner.
+#[derive(Debug, Default)]
+struct Owner {
+    rooms: BTreeMap<RoomId, RoomRecord>,
+    /// The sum over them.
+    usage: Usage,
+}
+
+/// What of a room is counted elsewhere.
+#[derive(Debug, Default)]
+struct Counted {
+    usage: Usage,
+    tombstone_since: Option<u64>,
+}
+
+impl Counted {
+    fn of(record: &RoomRecord) -> Self {
+        Self {
+            usage: record.usage(),
+            tombstone_since: record.full_tombstone_since(),
+        }
+    }
 }
 
 impl Directory {
     pub(super) fn find(&self, room: &RoomName) -> Option<&RoomRecord> {
-        self.owners.get(room.owner())?.get(room.room())
+        self.owners.get(room.owner())?.rooms.get(room.room())
     }
 
     /// The room, or proof that there is none, or why neither can be said.
@@ -82,27 +82,89 @@ impl Directory {
         self.is_incomplete = true;
     }
 
-    pub(super) fn find_mut(&mut self, room: &RoomName) -> Option<&mut RoomRecord> {
-        self.owners.get_mut(room.owner())?.get_mut(room.room())
+    /// For what no sum depends on.
+    fn find_mut(&mut self, room: &RoomName) -> Option<&mut RoomRecord> {
+        self.owners
+            .get_mut(room.owner())?
+            .rooms
+            .get_mut(room.room())
     }
 
-    pub(super) fn find_or_insert(
+    /// Changes a room, which is made if there is none, and everything that is counted over rooms with it.
+    pub(super) fn change<T>(
         &mut self,
         room: &RoomName,
-        record: impl FnOnce() -> RoomRecord,
-    ) -> &mut RoomRecord {
-        self.owners
-            .entry(room.owner().clone())
-            .or_default()
-            .entry(room.room().clone())
-            .or_insert_with(record)
+        make: impl FnOnce() -> RoomRecord,
+        change: impl FnOnce(&mut RoomRecord) -> T,
+    ) -> T {
+        let owner = self.owners.entry(room.owner().clone()).or_default();
+        let mut before = Counted::default();
+        let record = match owner.rooms.entry(room.room().clone()) {
+            Entry::Occupied(found) => {
+                let record = found.into_mut();
+                before = Counted::of(record);
+                record
+            }
+            Entry::Vacant(place) => place.insert(make()),
+        };
+        let result = change(record);
+        record.is_quarantined = self.rejections.has(record.log);
+        let after = Counted::of(record);
+        owner.usage.rooms = owner.usage.rooms + after.usage.rooms - before.usage.rooms;
+        owner.usage.bytes = owner.usage.bytes + after.usage.bytes - before.usage.bytes;
+        if before.tombstone_since != after.tombstone_since {
+            if let Some(since) = before.tombstone_since {
+                self.tombstones.remove(&(since, room.clone()));
+            }
+            if let Some(since) = after.tombstone_since {
+                self.tombstones.insert((since, room.clone()));
+            }
+        }
+        result
     }
 
-    pub(super) fn insert(&mut self, room: &RoomName, record: RoomRecord) {
-        self.owners
-            .entry(room.owner().clone())
-            .or_default()
-            .insert(room.room().clone(), record);
+    /// Marks a log, and keeps the state that was made of it.
+    pub(super) fn reject(&mut self, of: u64, rejection: Rejection) {
+        let room = rejection.room.clone();
+        self.rejections.insert(of, rejection);
+        if let Some(record) = self.find_mut(&room) {
+            record.is_quarantined |= record.log == of;
+        }
+    }
+
+    /// Takes out the mark of a room's log, and what was kept with it.
+    pub(super) fn lift(&mut self, room: &RoomName, of: u64) -> Option<RetiredLog> {
+        let rejection = self.rejections.remove(of)?;
+        if let Some(record) = self.find_mut(room) {
+            record.is_quarantined &= record.log != of;
+        }
+        Some(RetiredLog::of(rejection.log, &rejection.rows))
+    }
+
+    /// Takes out everything that is kept of a room's past.
+    pub(super) fn drop_kept(&mut self, room: &RoomName) -> Vec<RetiredLog> {
+        let generations = self.generations.remove_room(room);
+        let rejections = self.rejections.remove_room(room);
+        let generations = generations.iter().map(|(log, kept)| (*log, &kept.rows));
+        let rejections = rejections.iter().map(|kept| (kept.log, &kept.rows));
+        generations
+            .chain(rejections)
+            .map(|(log, rows)| RetiredLog::of(log, rows))
+            .collect()
+    }
+
+    /// Up to `limit` rooms that were deleted before this time and still have their content, the oldest first.
+    pub(super) fn old_tombstones(&self, deleted_before: u64, limit: usize) -> Vec<RoomName> {
+        let old = self.tombstones.iter();
+        old.take_while(|(since, _)| *since < deleted_before)
+            .take(limit)
+            .map(|(_, room)| room.clone())
+            .collect()
+    }
+
+    /// When the oldest of the rooms was deleted that still have their content.
+    pub(super) fn oldest_tombstone(&self) -> Option<u64> {
+        self.tombstones.first().map(|(since, _)| *since)
     }
 
     /// Live rooms of an owner, sorted.
@@ -112,10 +174,11 @@ impl Directory {
         after: Option<&RoomId>,
         limit: usize,
     ) -> Vec<DirectoryEntry> {
-        let Some(rooms) = self.owners.get(owner) else {
+        let Some(owner) = self.owners.get(owner) else {
             return Vec::new();
         };
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rooms = &owner.rooms;
         rooms
             .range::<RoomId, _>((start, Bound::Unbounded))
             .filter(|(_, record)| record.status == RoomStatus::Live)
@@ -131,32 +194,14 @@ impl Directory {
     /// What is durable of a room; none where that cannot be said.
     pub(super) fn extent(&self, room: &RoomName) -> Option<Extent> {
         let record = self.look_up(room).ok().flatten()?;
-        Some(Extent {
-            log: LogId(record.log),
-            status: record.status,
-            last: Seq(record.rows.last_entry()),
-            state: Seq(0),
-            state_bytes: 0,
-            entries: record.rows.entries(),
-            bytes: record.bytes,
-            is_quarantined: false,
-            deleted_at: None,
-            is_purged: false,
-        })
+        Some(record.extent())
     }
 
     /// What an owner's live rooms amount to.
     pub(super) fn usage(&self, owner: &OwnerId) -> Usage {
-        let rooms = self
-            .owners
+        self.owners
             .get(owner)
-            .into_iter()
-            .flat_map(BTreeMap::values);
-        let live = rooms.filter(|record| record.status == RoomStatus::Live);
-        live.fold(Usage::default(), |sum, record| Usage {
-            rooms: sum.rooms + 1,
-            bytes: sum.bytes + record.bytes,
-        })
+            .map_or_else(Usage::default, |owner| owner.usage)
     }
 
     pub(super) fn touch(&mut self, room: &RoomName, now_ms: u64) {
@@ -186,7 +231,7 @@ impl Directory {
     pub(super) fn unwritten_accesses(&self) -> Vec<(u64, u64)> {
         self.owners
             .values()
-            .flat_map(BTreeMap::values)
+            .flat_map(|owner| owner.rooms.values())
             .filter(|record| record.last_accessed_at > record.written_access)
             .map(|record| (record.log, record.last_accessed_at))
             .collect()
@@ -205,8 +250,8 @@ impl Directory {
 
     /// Takes over what only memory knows from the directory that this one replaces.
     pub(super) fn inherit_accesses(&mut self, old: &Self) {
-        for (owner, rooms) in &old.owners {
-            for (room, record) in rooms {
+        for (owner, known) in &old.owners {
+            for (room, record) in &known.rooms {
                 self.touch(
                     &RoomName::stored(owner.clone(), room.clone()),
                     record.last_accessed_at,

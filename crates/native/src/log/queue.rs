@@ -1,19 +1,84 @@
 //! The queue between room tasks and the writer thread.
 //!
-//! Putting an append in never waits. Its bytes count until the append has been answered, so `is_full` covers what is
-//! being written as well; rooms look at it before they read more.
+//! Putting something in never waits. Its bytes count until it has been answered, so `is_full` covers what is being
+//! written as well; rooms look at it before they read more. Appends and replacements are two lines: a replacement names
+//! the entry up to which it counts, so it does not matter how many appends pass it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::{AppendRequest, row};
+use epicenter_identity::RoomName;
+
+use super::{AppendRequest, LogId, Rejected, ReplaceError, Replacement, row};
 
 /// Memory that an entry takes beside its bytes, roughly.
 const ENTRY_OVERHEAD: usize = 128;
 
-/// Appends on their way to the writer.
+/// What the writer does beside appends.
+#[derive(Debug)]
+pub(super) enum Job {
+    Replace(Replacement),
+    Reject(Rejected),
+    /// Ends the quarantine of a log.
+    Lift(Lift),
+}
+
+/// See [`Job::Lift`].
+pub(super) struct Lift {
+    pub(super) room: RoomName,
+    pub(super) log: LogId,
+    pub(super) done: Box<dyn FnOnce(Result<(), ReplaceError>) + Send>,
+}
+
+impl fmt::Debug for Lift {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Lift({} {})", self.room, self.log)
+    }
+}
+
+impl Job {
+    pub(super) fn room(&self) -> &RoomName {
+        match self {
+            Self::Replace(replacement) => &replacement.room,
+            Self::Reject(rejected) => &rejected.room,
+            Self::Lift(lift) => &lift.room,
+        }
+    }
+
+    pub(super) fn answer(self, result: Result<(), ReplaceError>) {
+        match self {
+            Self::Replace(replacement) => replacement.done.0(result),
+            Self::Lift(lift) => (lift.done)(result),
+            Self::Reject(rejected) => {
+                if let Err(error) = result {
+                    tracing::error!(
+                        room.name = %rejected.room,
+                        error = %error,
+                        reason = rejected.reason,
+                        "a rejected state could not be kept"
+                    );
+                }
+            }
+        }
+    }
+
+    /// What it counts for in the queue.
+    fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::Replace(Replacement { ready, pending, .. }) => {
+                ready.len() + pending.as_ref().map_or(0, bytes::Bytes::len)
+            }
+            Self::Reject(rejected) => rejected.ready.len() + rejected.reason.len(),
+            Self::Lift(_) => 0,
+        };
+        bytes + ENTRY_OVERHEAD
+    }
+}
+
+/// Work on its way to the writer.
 pub(super) struct Queue {
     state: Mutex<State>,
     arrived: Condvar,
@@ -25,6 +90,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<AppendRequest>,
+    jobs: VecDeque<Job>,
     wakers: Vec<Box<dyn FnOnce() + Send>>,
     ending: Ending,
 }
@@ -42,11 +108,21 @@ enum Ending {
 /// What the writer finds.
 #[derive(Debug)]
 pub(super) enum Taken {
-    Batch(Vec<AppendRequest>),
-    /// Nothing now; only when the caller did not want to wait.
-    Nothing,
+    /// Both are empty when the wait was over.
+    Work {
+        appends: Vec<AppendRequest>,
+        jobs: Vec<Job>,
+    },
     /// Nothing, and nothing will come.
     Ended,
+}
+
+/// How long the writer may wait for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Not,
+    AtMost(Duration),
+    Forever,
 }
 
 impl fmt::Debug for Queue {
@@ -88,35 +164,59 @@ impl Queue {
         Err(Box::new((request, reason)))
     }
 
-    /// Takes what has arrived, in order, up to a commit's worth and at least one append.
-    pub(super) fn take(&self, max_rows: usize, max_bytes: usize, wait: bool) -> Taken {
+    /// Gives the job back, with the reason, when nothing is taken any more.
+    pub(super) fn push_job(&self, job: Job) -> Result<(), Box<(Job, Arc<str>)>> {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
+        let reason = match &state.ending {
+            Ending::Open => {
+                self.bytes.fetch_add(job.weight(), Ordering::Relaxed);
+                state.jobs.push_back(job);
+                self.arrived.notify_one();
+                return Ok(());
+            }
+            Ending::Stopping => Arc::from("the log is shutting down"),
+            Ending::Stopped(reason) => Arc::clone(reason),
+        };
+        Err(Box::new((job, reason)))
+    }
+
+    /// Takes what has arrived, in order: of appends and of jobs up to a commit's worth each, and at least one if there
+    /// is any.
+    pub(super) fn take(&self, max_rows: usize, max_bytes: usize, wait: Wait) -> Taken {
+        let mut state = self.lock();
+        if state.is_idle() {
             if !matches!(state.ending, Ending::Open) {
                 return Taken::Ended;
             }
-            if !wait {
-                return Taken::Nothing;
+            state = self.wait(state, wait);
+            if state.is_idle() && !matches!(state.ending, Ending::Open) {
+                return Taken::Ended;
             }
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
         }
-        let mut batch = Vec::new();
-        let (mut rows, mut bytes) = (0, 0);
-        while let Some(request) = state.waiting.front() {
-            rows += row_count(request);
-            bytes += weight(request);
-            if !batch.is_empty() && (rows > max_rows || bytes > max_bytes) {
-                break;
-            }
-            batch.extend(state.waiting.pop_front());
+        Taken::Work {
+            appends: take_up_to(&mut state.waiting, max_rows, max_bytes, row_count, weight),
+            jobs: take_up_to(&mut state.jobs, max_rows, max_bytes, |_| 1, Job::weight),
         }
-        Taken::Batch(batch)
     }
 
-    /// Appends of this weight have been answered.
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, wait: Wait) -> MutexGuard<'a, State> {
+        let is_idle = |state: &mut State| state.is_idle() && matches!(state.ending, Ending::Open);
+        match wait {
+            Wait::Not => state,
+            Wait::Forever => self
+                .arrived
+                .wait_while(state, is_idle)
+                .unwrap_or_else(PoisonError::into_inner),
+            Wait::AtMost(time) => {
+                self.arrived
+                    .wait_timeout_while(state, time, is_idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        }
+    }
+
+    /// Work of this weight has been answered.
     pub(super) fn release(&self, bytes: usize) {
         let mut state = self.lock();
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -158,16 +258,51 @@ impl Queue {
     }
 
     /// The writer is gone: returns what it left behind.
-    pub(super) fn abandon(&self, reason: &Arc<str>) -> Vec<AppendRequest> {
+    pub(super) fn abandon(&self, reason: &Arc<str>) -> (Vec<AppendRequest>, Vec<Job>) {
         let mut state = self.lock();
         state.ending = Ending::Stopped(Arc::clone(reason));
-        state.waiting.drain(..).collect()
+        let state = &mut *state;
+        (
+            state.waiting.drain(..).collect(),
+            state.jobs.drain(..).collect(),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // No critical section here leaves the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.jobs.is_empty()
+    }
+}
+
+fn take_up_to<T>(
+    line: &mut VecDeque<T>,
+    max_rows: usize,
+    max_bytes: usize,
+    row_count: impl Fn(&T) -> usize,
+    weight: impl Fn(&T) -> usize,
+) -> Vec<T> {
+    let mut taken = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(next) = line.front() {
+        rows += row_count(next);
+        bytes += weight(next);
+        if !taken.is_empty() && (rows > max_rows || bytes > max_bytes) {
+            break;
+        }
+        taken.extend(line.pop_front());
+    }
+    taken
+}
+
+/// What all of them count for.
+pub(super) fn job_weight(jobs: &[Job]) -> usize {
+    jobs.iter().map(Job::weight).sum()
 }
 
 /// What a request counts for in the queue.

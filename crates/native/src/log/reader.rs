@@ -110,7 +110,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn read_entries(
+/// Reads whole entries: `refs` holds every part of each of them.
+pub(super) fn read_entries(
     connection: &Connection,
     log: u64,
     refs: &[RowRef],

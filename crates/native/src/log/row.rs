@@ -2,7 +2,9 @@
 //!
 //! The checksum of an entry's row is CRC-32 (IEEE) over, little endian: format (1 byte), kind (1), part (4), last (1),
 //! log (8), entry (8), epoch (8), then the body. That of a room's line is over log (8), status (1), bytes of the owner
-//! (4), owner, room. Both are stored for ever; `checksums_are_pinned` holds them.
+//! (4), owner, room. That of a kept generation or a rejected state is over its numbers in the order of their columns (8
+//! each), bytes of the owner (4), owner, bytes of the room (4), room, and the reason where there is one. All are stored
+//! for ever; `checksums_are_pinned` holds them.
 
 use epicenter_identity::RoomName;
 use epicenter_room::{Entry, RoomStatus};
@@ -21,6 +23,8 @@ pub(super) enum Kind {
     Created,
     Deleted,
     Recreated,
+    /// The document as it was after this entry: stands for all before it, at the head of its log only.
+    State,
     Restored,
 }
 
@@ -43,6 +47,7 @@ impl Kind {
             Self::Created => 3,
             Self::Deleted => 4,
             Self::Recreated => 5,
+            Self::State => 6,
             Self::Restored => 7,
         }
     }
@@ -54,6 +59,7 @@ impl Kind {
             3 => Self::Created,
             4 => Self::Deleted,
             5 => Self::Recreated,
+            6 => Self::State,
             7 => Self::Restored,
             _ => return None,
         })
@@ -115,6 +121,21 @@ pub(super) fn room_checksum(name: &RoomName, log: u64, status: RoomStatus) -> u3
     hasher.finalize()
 }
 
+/// The checksum of a line about a log that is kept beside those of the rooms.
+pub(super) fn kept_checksum(name: &RoomName, numbers: &[u64], reason: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    for text in [name.owner().as_str(), name.room().as_str()] {
+        // Both are far shorter than this can count.
+        hasher.update(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.update(reason.as_bytes());
+    hasher.finalize()
+}
+
 /// The bytes of an entry; none for those that only mark an event.
 pub(super) fn body(entry: &Entry) -> &[u8] {
     match entry {
@@ -171,6 +192,10 @@ mod tests {
         let stored = b"\x07\0\0\0\0\0\0\0\x02\x03\0\0\0adanotes";
         let checksum = room_checksum(&name, 7, RoomStatus::Deleted);
         assert_eq!(checksum, crc32fast::hash(stored));
+
+        let stored = b"\x07\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x03\0\0\0ada\x05\0\0\0noteswhy";
+        let checksum = kept_checksum(&name, &[7, 258], "why");
+        assert_eq!(checksum, crc32fast::hash(stored));
     }
 
     #[test]
@@ -181,13 +206,14 @@ mod tests {
             (Kind::Created, 3),
             (Kind::Deleted, 4),
             (Kind::Recreated, 5),
+            (Kind::State, 6),
             (Kind::Restored, 7),
         ] {
             assert_eq!(i64::from(kind.encode()), number);
             assert_eq!(Kind::decode(number), Some(kind));
         }
         assert_eq!(Kind::decode(0), None);
-        assert_eq!(Kind::decode(6), None);
+        assert_eq!(Kind::decode(8), None);
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl RowList {
         self.last_entry
     }
 
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
     /// How many entries there are.
     pub(super) fn entries(&self) -> u64 {
         self.last_entry - self.base()

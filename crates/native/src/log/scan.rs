@@ -5,19 +5,20 @@
 //! other rooms go on.
 
 mod lines;
+mod log;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row};
+use epicenter_room::RoomStatus;
+use rusqlite::Connection;
 
-use super::directory::{Directory, RoomRecord};
-use super::row::{FORMAT, Header, Kind};
-use super::row_list::RowList;
+use super::directory::{Directory, Generation, KeptRows, Rejection, RoomRecord};
 use super::{reader, schema};
 use crate::sqlite::DatabaseError;
-use lines::{RoomLine, unsigned};
+use lines::{KeptLines, RoomLine, unsigned};
+use log::{LogScan, ScannedHeader};
 
 /// What the writer begins with.
 #[derive(Debug, Default)]
@@ -38,18 +39,32 @@ pub(super) struct RetiredLog {
     pub(super) rows: VecDeque<u64>,
 }
 
+impl RetiredLog {
+    pub(super) fn of(log: u64, rows: &KeptRows) -> Self {
+        Self {
+            log,
+            rows: rows.numbers().collect(),
+        }
+    }
+}
+
 /// Reads the directory and all row headers.
-pub(super) fn scan(connection: &Connection, path: &Path) -> Result<Scanned, DatabaseError> {
+pub(super) fn scan(
+    connection: &Connection,
+    path: &Path,
+    now_ms: u64,
+) -> Result<Scanned, DatabaseError> {
     let next_log = schema::number(connection, path, "next_log")?;
-    scan_tables(connection, next_log).map_err(|source| DatabaseError::Open {
+    scan_tables(connection, next_log, now_ms).map_err(|source| DatabaseError::Open {
         path: path.to_owned(),
         source,
     })
 }
 
-fn scan_tables(connection: &Connection, next_log: u64) -> rusqlite::Result<Scanned> {
+fn scan_tables(connection: &Connection, next_log: u64, now_ms: u64) -> rusqlite::Result<Scanned> {
     let rooms = lines::load_rooms(connection)?;
-    let mut headers = Headers::new(&rooms.lines, lines::load_retired(connection)?);
+    let kept = lines::load_kept(connection)?;
+    let mut headers = Headers::new(&rooms.lines, &kept, lines::load_retired(connection)?);
     headers.read(connection)?;
     let has_lost_a_room = headers.examine_strays(connection)?;
 
@@ -59,15 +74,25 @@ fn scan_tables(connection: &Connection, next_log: u64) -> rusqlite::Result<Scann
         next_log: next_log.max(headers.last_log() + 1),
         ..Scanned::default()
     };
+    let directory = &mut scanned.directory;
     if rooms.is_damaged || has_lost_a_room {
         tracing::error!(
             "the room directory is damaged: the rooms that it names are served, others are refused"
         );
-        scanned.directory.mark_incomplete();
+        directory.mark_incomplete();
     }
-    for room in rooms.lines {
-        let log = headers.logs.remove(&room.log).unwrap_or_default();
-        enter(room, log, &mut scanned.directory);
+    // Rooms first: no line about a kept log can take away one that counts.
+    let mut logs = headers.logs;
+    let rooms = rooms.lines.into_iter();
+    let rooms: Vec<_> = rooms
+        .map(|room| {
+            let log = logs.remove(&room.log).unwrap_or_default();
+            (room, log)
+        })
+        .collect();
+    enter_kept(kept, &mut logs, directory);
+    for (room, log) in rooms {
+        enter(room, log, directory, now_ms);
     }
     let retired = headers.retired.into_iter();
     scanned.retired = retired
@@ -76,8 +101,13 @@ fn scan_tables(connection: &Connection, next_log: u64) -> rusqlite::Result<Scann
     Ok(scanned)
 }
 
-fn enter(room: RoomLine, log: LogScan, directory: &mut Directory) {
-    let (rows, bytes, fault) = log.finish();
+fn enter(room: RoomLine, log: LogScan, directory: &mut Directory, now_ms: u64) {
+    let log = log.finish();
+    let is_live = room.status != RoomStatus::Deleted;
+    let fault = match log.fault {
+        None if log.head.is_purged() && is_live => Some("its first rows are missing".to_owned()),
+        fault => fault,
+    };
     let fault = fault.map(|what| {
         tracing::error!(room.name = %room.name, error = %what, "the stored log of a room is damaged");
         Arc::from(what)
@@ -85,14 +115,54 @@ fn enter(room: RoomLine, log: LogScan, directory: &mut Directory) {
     let record = RoomRecord {
         log: room.log,
         status: room.status,
-        bytes,
-        rows,
+        bytes: log.bytes,
+        rows: log.rows,
+        head: log.head,
+        // Should the stored time be damaged, the content is kept rather too long.
+        deleted_at: (!is_live).then(|| room.deleted_at.unwrap_or(now_ms)),
+        is_quarantined: false,
         fault,
         last_accessed_at: room.last_accessed_at,
         written_access: room.last_accessed_at,
         is_touched: false,
     };
-    directory.insert(&room.name, record);
+    directory.change(&room.name, || record, |_| ());
+}
+
+/// Enters the logs that are kept. What no sound line names is left alone.
+fn enter_kept(kept: KeptLines, logs: &mut HashMap<u64, LogScan>, directory: &mut Directory) {
+    for line in kept.generations {
+        let Some(log) = logs.remove(&line.log) else {
+            continue;
+        };
+        let (rows, _) = log.finish_kept();
+        let generation = Generation {
+            room: line.room,
+            upto: line.upto,
+            entries: line.entries,
+            bytes: line.bytes,
+            rows,
+        };
+        directory
+            .generations
+            .insert(line.replaced_at, line.log, generation);
+    }
+    for line in kept.rejections {
+        let Some(log) = logs.remove(&line.log) else {
+            continue;
+        };
+        let (rows, bytes) = log.finish_kept();
+        let rejection = Rejection {
+            log: line.log,
+            room: line.room,
+            upto: line.upto,
+            bytes,
+            rejected_at: line.rejected_at,
+            reason: line.reason,
+            rows,
+        };
+        directory.rejections.insert(line.of, rejection);
+    }
 }
 
 /// The rows seen so far.
@@ -105,10 +175,11 @@ struct Headers {
 }
 
 impl Headers {
-    fn new(rooms: &[RoomLine], retired: Vec<u64>) -> Self {
-        let logs = rooms.iter().map(|room| (room.log, LogScan::default()));
+    fn new(rooms: &[RoomLine], kept: &KeptLines, retired: Vec<u64>) -> Self {
+        let rooms = rooms.iter().map(|room| room.log);
+        let logs = rooms.chain(kept.logs.iter().copied());
         Self {
-            logs: logs.collect(),
+            logs: logs.map(|log| (log, LogScan::default())).collect(),
             retired: retired
                 .into_iter()
                 .map(|log| (log, VecDeque::new()))
@@ -158,115 +229,10 @@ impl Headers {
             has_lost_a_room |= stray.matches(stray.header.log);
             for (log, scanned) in &mut self.logs {
                 if scanned.awaits(&stray.header) && stray.matches(*log) {
-                    scanned.fault = Some(format!("row {row} names another log"));
+                    scanned.blame(format!("row {row} names another log"));
                 }
             }
         }
         Ok(has_lost_a_room)
-    }
-}
-
-struct ScannedHeader {
-    entry: u64,
-    part: u64,
-    last: bool,
-    kind: Kind,
-    epoch: u64,
-    bytes: u64,
-}
-
-impl ScannedHeader {
-    fn parse(row: &Row<'_>) -> Option<Self> {
-        if row.get::<_, i64>(2).ok()? != i64::from(FORMAT) {
-            return None;
-        }
-        Some(Self {
-            entry: unsigned(row, 3)?,
-            part: unsigned(row, 4)?,
-            last: match row.get::<_, i64>(5).ok()? {
-                0 => false,
-                1 => true,
-                _ => return None,
-            },
-            kind: Kind::decode(row.get(6).ok()?)?,
-            epoch: unsigned(row, 7)?,
-            bytes: unsigned(row, 8)?,
-        })
-    }
-}
-
-/// One room's log while its rows pass by.
-#[derive(Default)]
-struct LogScan {
-    rows: Option<RowList>,
-    bytes: u64,
-    epoch: u64,
-    /// The part that must come next, while an entry is incomplete.
-    awaited_part: Option<u64>,
-    fault: Option<String>,
-}
-
-impl LogScan {
-    fn add(&mut self, row: u64, header: Option<ScannedHeader>) {
-        if self.fault.is_some() {
-            return;
-        }
-        let Some(header) = header else {
-            self.fault = Some(format!("row {row} is unreadable"));
-            return;
-        };
-        // A log begins with its room's first entry, or with the one that re-created the room.
-        let rows = self.rows.get_or_insert_with(|| {
-            let is_reset = header.kind == Kind::Recreated;
-            RowList::new(if is_reset {
-                header.entry.saturating_sub(1)
-            } else {
-                0
-            })
-        });
-        let (entry, part) = match self.awaited_part {
-            Some(part) => (rows.last_entry(), part),
-            None => (rows.last_entry() + 1, 0),
-        };
-        if (header.entry, header.part) != (entry, part) {
-            self.fault = Some(format!(
-                "row {row} holds part {} of entry {} where part {part} of entry {entry} belongs",
-                header.part, header.entry
-            ));
-        } else if header.epoch < self.epoch {
-            self.fault = Some(format!(
-                "row {row} was written by an earlier writer than the row before it"
-            ));
-        } else {
-            rows.push(row, part == 0);
-            self.bytes += header.bytes;
-            self.epoch = header.epoch;
-            self.awaited_part = if header.last { None } else { Some(part + 1) };
-        }
-    }
-
-    /// Whether this row would be the next one.
-    fn awaits(&self, header: &Header) -> bool {
-        let last_entry = self.rows.as_ref().map_or(0, RowList::last_entry);
-        let awaited = match self.awaited_part {
-            Some(part) => (last_entry, part),
-            None => (last_entry + 1, 0),
-        };
-        self.fault.is_none() && (header.entry, u64::from(header.part)) == awaited
-    }
-
-    fn finish(self) -> (RowList, u64, Option<String>) {
-        let fault = match (&self.rows, self.fault, self.awaited_part) {
-            (_, Some(fault), _) => Some(fault),
-            (None, None, _) => Some("its rows are missing".to_owned()),
-            (Some(rows), None, Some(part)) => Some(format!(
-                "part {part} of entry {} is missing",
-                rows.last_entry()
-            )),
-            (Some(_), None, None) => None,
-        };
-        let mut rows = self.rows.unwrap_or_else(|| RowList::new(0));
-        rows.shrink();
-        (rows, self.bytes, fault)
     }
 }

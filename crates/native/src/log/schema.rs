@@ -53,13 +53,46 @@ const VERSION_1: &str = "
     INSERT INTO meta (key, value) VALUES ('epoch', '0'), ('next_log', '1');
 ";
 
+/// Version 2: logs are replaced by states. It only adds.
+///
+/// * `entries.kind`: 6 a state that stands for all entries before it, 7 restored. A log begins with its room's first
+///   entry, with a re-creation, with a state, or with the tombstone of a room whose content is gone.
+/// * `generations`: logs that were replaced and are still kept, and `upto`, the last entry that the state in their place
+///   covers. `checksum`: CRC-32 over the other columns (`row.rs`).
+/// * `rejections`: states that must not replace the log they were made of, `of`. Each is the only entry of a log of its
+///   own, `log`; a room whose log has one is not compacted.
+const VERSION_2: &str = "
+    CREATE TABLE generations (
+        log INTEGER PRIMARY KEY,
+        owner TEXT NOT NULL,
+        room TEXT NOT NULL,
+        upto INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        replaced_at INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX generations_by_room ON generations (owner, room);
+    CREATE TABLE rejections (
+        log INTEGER PRIMARY KEY,
+        of INTEGER NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        room TEXT NOT NULL,
+        upto INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        rejected_at INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+";
+
 /// Pages of write-ahead log after which a commit copies them into the database: 16 MiB, the size of the largest commit.
 /// Rarer copying means fewer fsyncs and fewer rewrites of the pages every commit touches.
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// Opens the database for writing, its schema up to date.
 pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, DatabaseError> {
-    let connection = sqlite::open_writable(path, &[VERSION_1])?;
+    let connection = sqlite::open_writable(path, &[VERSION_1, VERSION_2])?;
     let set_limits = || -> rusqlite::Result<()> {
         connection
             .pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;

@@ -1,23 +1,26 @@
 //! The log that ships: the handle that room tasks share, in front of the writer thread and the read connections.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use epicenter_identity::{OwnerId, RoomId, RoomName};
-use epicenter_room::Seq;
+use epicenter_room::{RoomStatus, Seq};
 use epicenter_server::ports::Clock;
 
 use super::directory::Directory;
-use super::queue::Queue;
+use super::queue::{Job, Lift, Queue};
 use super::reader::{ReadPool, RowsError};
 use super::row::Kind;
 use super::row_list::RowRef;
+use super::stats::{Counters, LogStats};
 use super::writer::Writer;
 use super::{
     AppendError, AppendRequest, DirectoryEntry, Extent, Log, LogId, ReadError, Rejected,
-    ReplaceError, Replacement, StoredRoom, Usage, scan, schema,
+    ReplaceError, Replacement, StoredGeneration, StoredRejection, StoredRoom, Usage, scan, schema,
 };
 use crate::sqlite::DatabaseError;
 
@@ -37,7 +40,15 @@ pub struct LogConfig {
     pub max_reads: usize,
     /// Pages of 4 KiB that the database may grow to; none by default.
     pub max_database_pages: Option<u32>,
+    /// How long a log is kept that was replaced by a state: 7 days; 0 for not at all.
+    pub keep_generations_ms: u64,
+    /// Bytes of all logs that are kept so, the oldest go first: 1 GiB; 0 for none.
+    pub max_generation_bytes: u64,
+    /// How long the content of a deleted room is kept: 30 days.
+    pub keep_deleted_ms: u64,
 }
+
+const DAY_MS: u64 = 86_400_000;
 
 impl Default for LogConfig {
     fn default() -> Self {
@@ -47,23 +58,18 @@ impl Default for LogConfig {
             max_queue_bytes: 64 << 20,
             max_reads: 4,
             max_database_pages: None,
+            keep_generations_ms: 7 * DAY_MS,
+            max_generation_bytes: 1 << 30,
+            keep_deleted_ms: 30 * DAY_MS,
         }
     }
 }
 
-/// What the log has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    /// Commits that carried appends.
-    pub commits: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// Commits that failed, with every append in them.
-    pub failed_commits: u64,
-    /// Reads that failed.
-    pub read_faults: u64,
-    /// Bytes waiting for the disk now.
-    pub queued_bytes: usize,
+impl LogConfig {
+    /// Whether replaced logs are kept at all.
+    pub(super) fn keeps_generations(&self) -> bool {
+        self.keep_generations_ms > 0 && self.max_generation_bytes > 0
+    }
 }
 
 /// What the handle and the writer thread share.
@@ -73,14 +79,6 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) directory: RwLock<Directory>,
     pub(super) counters: Counters,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) commits: AtomicU64,
-    pub(super) rows: AtomicU64,
-    pub(super) failed_commits: AtomicU64,
-    read_faults: AtomicU64,
 }
 
 /// The room log in one SQLite database. Dropping it is a [`SqliteLog::shutdown`].
@@ -105,7 +103,7 @@ impl SqliteLog {
     ) -> Result<Self, DatabaseError> {
         let mut connection = schema::open(path, limits.max_database_pages)?;
         let epoch = schema::begin_epoch(&mut connection, path)?;
-        let mut scanned = scan::scan(&connection, path)?;
+        let mut scanned = scan::scan(&connection, path, clock.now_ms())?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             queue: Queue::new(limits.max_queue_bytes),
@@ -161,14 +159,89 @@ impl SqliteLog {
 
     /// Counters since the log was opened.
     pub fn stats(&self) -> LogStats {
-        let counters = &self.shared.counters;
+        let directory = self.directory();
         LogStats {
-            commits: counters.commits.load(Ordering::Relaxed),
-            rows: counters.rows.load(Ordering::Relaxed),
-            failed_commits: counters.failed_commits.load(Ordering::Relaxed),
-            read_faults: counters.read_faults.load(Ordering::Relaxed),
             queued_bytes: self.shared.queue.bytes(),
+            generations: directory.generations.len() as u64,
+            generation_bytes: directory.generations.bytes(),
+            rejections: directory.rejections.len() as u64,
+            ..self.shared.counters.read()
         }
+    }
+
+    /// The previous generations of a room that are still kept, the newest first.
+    pub fn generations(&self, room: &RoomName) -> Vec<StoredGeneration> {
+        self.directory().generations.list(room)
+    }
+
+    /// The rejected states of a room; its log is not compacted while there is one.
+    pub fn rejections(&self, room: &RoomName) -> Vec<StoredRejection> {
+        self.directory().rejections.list(room)
+    }
+
+    /// Reads a previous generation or a rejected state, whole. Blocks.
+    ///
+    /// # Errors
+    /// When there is none of this number, the disk fails or a row is missing or damaged.
+    pub fn read_generation(&self, log: LogId) -> Result<StoredRoom, ReadError> {
+        let result = self.read_kept(log);
+        if result.is_err() {
+            Counters::add(&self.shared.counters.read_faults, 1);
+        }
+        result
+    }
+
+    /// Forgets that a state made of this log was rejected, so that it is compacted again. Blocks.
+    ///
+    /// # Errors
+    /// `Stale` when nothing is known against this log; otherwise when the storage fails.
+    pub fn lift_quarantine(&self, room: &RoomName, log: LogId) -> Result<(), ReplaceError> {
+        let (sender, receiver) = channel();
+        self.push(Job::Lift(Lift {
+            room: room.clone(),
+            log,
+            // Whoever waits is below.
+            done: Box::new(move |result| drop(sender.send(result))),
+        }));
+        receiver
+            .recv()
+            .unwrap_or_else(|_| Err(ReplaceError::Failed("the log has stopped".into())))
+    }
+
+    fn push(&self, job: Job) {
+        if let Err(refused) = self.shared.queue.push_job(job) {
+            let (job, reason) = *refused;
+            job.answer(Err(ReplaceError::Failed(reason)));
+        }
+    }
+
+    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        let directory = &self.shared.directory;
+        directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_kept(&self, log: LogId) -> Result<StoredRoom, ReadError> {
+        let damaged = |fault: &dyn fmt::Display| ReadError(format!("log {log}: {fault}"));
+        let rows = {
+            let directory = self.directory();
+            let generation = directory.generations.find(log).map(|kept| &kept.rows);
+            let rejection = || directory.rejections.find(log).map(|kept| &kept.rows);
+            let rows = generation.or_else(rejection);
+            let rows = rows.ok_or_else(|| damaged(&"it is not kept any longer"))?;
+            if let Some(fault) = &rows.fault {
+                return Err(damaged(fault));
+            }
+            rows.rows.clone()
+        };
+        let stored = StoredRoom {
+            // Only the logs of live rooms are replaced.
+            status: RoomStatus::Live,
+            last: Seq(rows.last_entry()),
+            log,
+            ..StoredRoom::default()
+        };
+        let entries = self.readers.read(log.0, &rows.all());
+        Ok(gather(stored, entries.map_err(|error| damaged(&error))?))
     }
 
     /// What the directory says now, and which rows that makes.
@@ -178,23 +251,28 @@ impl SqliteLog {
         after: Seq,
         upto: Option<Seq>,
     ) -> Result<Option<LookedUp>, ReadError> {
-        let directory = self
-            .shared
-            .directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let directory = self.directory();
         let found = directory.look_up(room);
         let Some(record) = found.map_err(|fault| ReadError(format!("{room}: {fault}")))? else {
             return Ok(None);
         };
         let durable = record.rows.last_entry();
-        let upto = upto.map_or(durable, |upto| upto.0.min(durable));
+        let mut upto = upto.map_or(durable, |upto| upto.0.min(durable));
+        // Some of what the caller asks for is only to be had within the head.
+        let is_reset = after.0 < record.head.end();
+        let after = if is_reset {
+            upto = upto.max(record.head.end());
+            record.head.entry() - 1
+        } else {
+            after.0
+        };
         Ok(Some(LookedUp {
             log: record.log,
-            rows: record.rows.rows(after.0, upto),
+            rows: record.rows.rows(after, upto),
             stored: StoredRoom {
                 status: record.status,
                 last: Seq(upto),
+                is_reset,
                 log: LogId(record.log),
                 ..StoredRoom::default()
             },
@@ -215,25 +293,28 @@ impl SqliteLog {
             let is_retry_useless = log == Some(found.log);
             log = Some(found.log);
             match self.readers.read(found.log, &found.rows) {
-                Ok(entries) => {
-                    let mut stored = found.stored;
-                    for (kind, bytes) in entries {
-                        match kind {
-                            Kind::Ready => stored.ready.push(bytes),
-                            Kind::Pending => stored.pending.push(bytes),
-                            Kind::Recreated => stored.is_reset = true,
-                            Kind::Created | Kind::Deleted | Kind::Restored => {}
-                        }
-                    }
-                    return Ok(stored);
-                }
-                // The room may have been re-created meanwhile, and its old rows deleted.
+                Ok(entries) => return Ok(gather(found.stored, entries)),
+                // The log may have been replaced meanwhile, and its old rows deleted.
                 Err(RowsError::Missing { .. }) if !is_retry_useless => {}
                 Err(error) => return Err(ReadError(format!("{room}: {error}"))),
             }
         }
-        Err(ReadError(format!("{room}: it is re-created all the time")))
+        Err(ReadError(format!(
+            "{room}: its log is replaced all the time"
+        )))
     }
+}
+
+/// Puts the bodies of entries where they belong.
+fn gather(mut stored: StoredRoom, entries: Vec<(Kind, Bytes)>) -> StoredRoom {
+    for (kind, bytes) in entries {
+        match kind {
+            Kind::State | Kind::Ready => stored.ready.push(bytes),
+            Kind::Pending => stored.pending.push(bytes),
+            Kind::Created | Kind::Deleted | Kind::Recreated | Kind::Restored => {}
+        }
+    }
+    stored
 }
 
 /// A room's rows at one moment.
@@ -259,21 +340,13 @@ impl Log for SqliteLog {
     ) -> Result<StoredRoom, ReadError> {
         let result = self.read_room(room, after, upto);
         if result.is_err() {
-            self.shared
-                .counters
-                .read_faults
-                .fetch_add(1, Ordering::Relaxed);
+            Counters::add(&self.shared.counters.read_faults, 1);
         }
         result
     }
 
     fn list(&self, owner: &OwnerId, after: Option<&RoomId>, limit: usize) -> Vec<DirectoryEntry> {
-        let directory = self
-            .shared
-            .directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.list(owner, after, limit)
+        self.directory().list(owner, after, limit)
     }
 
     fn touch(&self, room: &RoomName, now_ms: u64) {
@@ -286,29 +359,24 @@ impl Log for SqliteLog {
     }
 
     fn extent(&self, room: &RoomName) -> Option<Extent> {
-        let directory = self
-            .shared
-            .directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.extent(room)
+        self.directory().extent(room)
     }
 
     fn replace(&self, replacement: Replacement) {
-        (replacement.done.0)(Err(ReplaceError::Stale));
+        self.push(Job::Replace(replacement));
     }
 
     fn quarantine(&self, rejected: Rejected) {
-        tracing::error!(room.name = %rejected.room, reason = rejected.reason, "a compaction was rejected");
+        tracing::error!(
+            room.name = %rejected.room,
+            reason = rejected.reason,
+            "a state does not equal the log that it was made of; the log is kept as it is, the state is kept beside it"
+        );
+        self.push(Job::Reject(rejected));
     }
 
     fn usage(&self, owner: &OwnerId) -> Usage {
-        let directory = self
-            .shared
-            .directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.usage(owner)
+        self.directory().usage(owner)
     }
 
     fn is_full(&self) -> bool {

@@ -4,16 +4,20 @@
 //! each room together. After the commit `Stage::publish` makes the directory say the same; if the commit fails, the
 //! stage is dropped and the directory has never changed.
 
+mod room;
+
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Append, Entry, RoomStatus, Seq};
 
-use super::AppendError;
-use super::directory::{Directory, RoomRecord};
+use super::directory::{Directory, KeptRows, Rejection, RoomRecord};
 use super::row::{self, Header, Kind};
 use super::row_list::RowList;
 use super::scan::RetiredLog;
+use super::{AppendError, Rejected};
+pub(super) use room::{Fate, KeptLog, StagedRoom};
 
 /// One row to be written.
 #[derive(Debug)]
@@ -23,25 +27,22 @@ pub(super) struct StagedRow<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// One room's part of the commit.
+/// A room's new log, worked out by whoever has read the old one.
 #[derive(Debug)]
-pub(super) struct StagedRoom {
-    /// The room has no line in the directory yet.
-    pub(super) is_new: bool,
-    /// The line in the directory differs from the stored one.
-    pub(super) is_changed: bool,
-    /// The log that the stored line names; differs from `log` once the room is re-created.
-    pub(super) stored_log: u64,
+pub(super) struct Plan {
+    pub(super) upto: Seq,
+    pub(super) ready: Bytes,
+    pub(super) pending: Option<Bytes>,
+    /// The entries after `upto`.
+    pub(super) copies: Vec<(Kind, Bytes)>,
+}
+
+/// A rejected state with the log that it gets.
+#[derive(Debug)]
+pub(super) struct StagedRejection<'a> {
+    pub(super) rejected: &'a Rejected,
     pub(super) log: u64,
-    pub(super) status: RoomStatus,
-    /// Logs that this commit retires.
-    pub(super) retired: Vec<RetiredLog>,
-    /// Set when `rows` replaces the directory's list instead of continuing it.
-    replaces_rows: bool,
-    last_entry: u64,
-    base: u64,
     rows: Vec<(u64, bool)>,
-    bytes: u64,
 }
 
 /// A commit in the making.
@@ -49,20 +50,24 @@ pub(super) struct StagedRoom {
 pub(super) struct Stage<'a> {
     pub(super) rows: Vec<StagedRow<'a>>,
     pub(super) rooms: HashMap<&'a RoomName, StagedRoom>,
+    pub(super) rejections: Vec<StagedRejection<'a>>,
     pub(super) next_row: u64,
     pub(super) next_log: u64,
     pub(super) epoch: u64,
+    pub(super) now_ms: u64,
     first_log: u64,
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(next_row: u64, next_log: u64, epoch: u64) -> Self {
+    pub(super) fn new(next_row: u64, next_log: u64, epoch: u64, now_ms: u64) -> Self {
         Self {
             rows: Vec::new(),
             rooms: HashMap::new(),
+            rejections: Vec::new(),
             next_row,
             next_log,
             epoch,
+            now_ms,
             first_log: next_log,
         }
     }
@@ -74,11 +79,13 @@ impl<'a> Stage<'a> {
         append: &'a Append,
         directory: &Directory,
     ) -> Result<Seq, AppendError> {
-        let last_entry = match self.rooms.get(room) {
-            Some(staged) => staged.last_entry,
+        let (last_entry, is_purged) = match self.rooms.get(room) {
+            Some(staged) => (staged.last_entry, staged.head.is_purged()),
             None => {
                 let record = directory.look_up(room).map_err(AppendError)?;
-                record.map_or(0, |record| record.rows.last_entry())
+                record.map_or((0, false), |record| {
+                    (record.rows.last_entry(), record.head.is_purged())
+                })
             }
         };
         // Two owners of one room would both continue from the same entry: the second one fails here.
@@ -91,10 +98,95 @@ impl<'a> Stage<'a> {
             tracing::error!(room.name = %room, error = %what, "a room has lost count of its entries");
             return Err(AppendError(what.into()));
         }
-        for entry in &append.entries {
-            self.add_entry(room, entry, directory);
+        if is_purged && append.entries.first() != Some(&Entry::Recreated) {
+            return Err(AppendError(
+                "the content of the deleted room is gone: it can only be re-created".into(),
+            ));
         }
+        let staged = self.rooms.remove(room);
+        let mut staged = staged.unwrap_or_else(|| match directory.find(room) {
+            Some(record) => StagedRoom::of(record),
+            None => StagedRoom::absent(take_number(&mut self.next_log)),
+        });
+        for entry in &append.entries {
+            self.add_entry(&mut staged, entry);
+        }
+        self.rooms.insert(room, staged);
         Ok(Seq(last_entry + append.entries.len() as u64))
+    }
+
+    /// Gives a room a log that begins with a state. The room must be in the directory and not in this commit yet.
+    pub(super) fn replace(
+        &mut self,
+        room: &'a RoomName,
+        plan: &'a Plan,
+        record: &RoomRecord,
+        keeps_old: bool,
+    ) {
+        let log = take_number(&mut self.next_log);
+        let mut staged = StagedRoom::of(record);
+        let fate = if keeps_old {
+            Fate::Keep(KeptLog {
+                upto: plan.upto.0,
+                entries: record.rows.entries(),
+                bytes: record.bytes,
+            })
+        } else {
+            Fate::Retire
+        };
+        let state = plan.upto.0 - u64::from(plan.pending.is_some());
+        staged.begin_log(log, state - 1, fate);
+        self.push(&mut staged, Kind::State, &plan.ready);
+        if let Some(pending) = &plan.pending {
+            self.push(&mut staged, Kind::Pending, pending);
+        }
+        for (kind, body) in &plan.copies {
+            self.push(&mut staged, *kind, body);
+        }
+        self.rooms.insert(room, staged);
+    }
+
+    /// Leaves of a deleted room nothing but its tombstone.
+    pub(super) fn purge(&mut self, room: &'a RoomName, record: &RoomRecord) {
+        let log = take_number(&mut self.next_log);
+        let mut staged = StagedRoom::of(record);
+        staged.begin_log(log, record.rows.last_entry() - 1, Fate::Retire);
+        staged.drops_kept = true;
+        self.push(&mut staged, Kind::Deleted, &[]);
+        self.rooms.insert(room, staged);
+    }
+
+    /// Keeps a rejected state, in a log of its own.
+    pub(super) fn reject(&mut self, rejected: &'a Rejected) {
+        let log = take_number(&mut self.next_log);
+        let mut rows = Vec::new();
+        for (part, last, body) in row::parts(&rejected.ready) {
+            let number = take_number(&mut self.next_row);
+            rows.push((number, part == 0));
+            self.rows.push(StagedRow {
+                row: number,
+                header: Header {
+                    log,
+                    entry: rejected.upto.0,
+                    part,
+                    last,
+                    kind: Kind::State,
+                    epoch: self.epoch,
+                },
+                body,
+            });
+        }
+        self.rejections.push(StagedRejection {
+            rejected,
+            log,
+            rows,
+        });
+    }
+
+    /// Whether the commit changes this room already.
+    pub(super) fn has(&self, room: &RoomName) -> bool {
+        let mut rejections = self.rejections.iter();
+        self.rooms.contains_key(room) || rejections.any(|staged| staged.rejected.room == *room)
     }
 
     /// Whether the commit begins a log, so that the number of the next one changes.
@@ -102,26 +194,27 @@ impl<'a> Stage<'a> {
         self.next_log != self.first_log
     }
 
-    fn add_entry(&mut self, room: &'a RoomName, entry: &'a Entry, directory: &Directory) {
-        let next_log = &mut self.next_log;
-        let staged = self
-            .rooms
-            .entry(room)
-            .or_insert_with(|| match directory.find(room) {
-                Some(record) => StagedRoom::of(record),
-                None => StagedRoom::absent(take_number(next_log)),
-            });
+    fn add_entry(&mut self, staged: &mut StagedRoom, entry: &'a Entry) {
         match entry {
-            Entry::Created | Entry::Restored => staged.set_status(RoomStatus::Live),
-            Entry::Deleted => staged.set_status(RoomStatus::Deleted),
-            Entry::Recreated => staged.begin_log(take_number(next_log)),
+            Entry::Created | Entry::Restored => staged.set_status(RoomStatus::Live, None),
+            Entry::Deleted => staged.set_status(RoomStatus::Deleted, Some(self.now_ms)),
+            Entry::Recreated => {
+                let base = staged.last_entry;
+                staged.begin_log(take_number(&mut self.next_log), base, Fate::Retire);
+                staged.drops_kept = true;
+                staged.set_status(RoomStatus::Live, None);
+            }
             Entry::Ready(_) | Entry::Pending(_) => {}
         }
+        self.push(staged, Kind::of(entry), row::body(entry));
+    }
+
+    /// Adds the next entry of a room.
+    fn push(&mut self, staged: &mut StagedRoom, kind: Kind, body: &'a [u8]) {
         staged.last_entry += 1;
-        for (part, last, body) in row::parts(row::body(entry)) {
+        for (part, last, body) in row::parts(body) {
             let number = take_number(&mut self.next_row);
-            staged.rows.push((number, part == 0));
-            staged.bytes += body.len() as u64;
+            staged.push(number, kind, part == 0, body.len() as u64);
             self.rows.push(StagedRow {
                 row: number,
                 header: Header {
@@ -129,7 +222,7 @@ impl<'a> Stage<'a> {
                     entry: staged.last_entry,
                     part,
                     last,
-                    kind: Kind::of(entry),
+                    kind,
                     epoch: self.epoch,
                 },
                 body,
@@ -138,90 +231,35 @@ impl<'a> Stage<'a> {
     }
 
     /// The commit is durable: the directory learns of it. Returns the logs whose rows are to be deleted.
-    pub(super) fn publish(self, directory: &mut Directory, now_ms: u64) -> Vec<RetiredLog> {
+    pub(super) fn publish(self, directory: &mut Directory) -> Vec<RetiredLog> {
         let mut retired = Vec::new();
         for (room, staged) in self.rooms {
-            let record = directory.find_or_insert(room, || RoomRecord::new(staged.log, now_ms));
-            retired.append(&mut staged.publish(record));
+            staged.publish(room, directory, self.now_ms, &mut retired);
+        }
+        for staged in self.rejections {
+            staged.publish(directory, self.now_ms);
         }
         retired
     }
 }
 
-impl StagedRoom {
-    fn of(record: &RoomRecord) -> Self {
-        Self {
-            is_new: false,
-            is_changed: false,
-            stored_log: record.log,
-            log: record.log,
-            status: record.status,
-            retired: Vec::new(),
-            replaces_rows: false,
-            last_entry: record.rows.last_entry(),
-            base: 0,
-            rows: Vec::new(),
-            bytes: 0,
-        }
-    }
-
-    fn absent(log: u64) -> Self {
-        Self {
-            is_new: true,
-            is_changed: true,
-            stored_log: log,
-            log,
-            status: RoomStatus::Live,
-            retired: Vec::new(),
-            replaces_rows: false,
-            last_entry: 0,
-            base: 0,
-            rows: Vec::new(),
-            bytes: 0,
-        }
-    }
-
-    fn set_status(&mut self, status: RoomStatus) {
-        self.is_changed |= self.status != status;
-        self.status = status;
-    }
-
-    /// What was stored so far no longer counts; the numbers go on.
-    fn begin_log(&mut self, log: u64) {
-        self.retired.push(RetiredLog {
-            log: self.log,
-            rows: self.rows.drain(..).map(|(row, _)| row).collect(),
-        });
-        self.log = log;
-        self.base = self.last_entry;
-        self.bytes = 0;
-        self.replaces_rows = true;
-        self.is_changed = true;
-        self.status = RoomStatus::Live;
-    }
-
-    fn publish(mut self, record: &mut RoomRecord) -> Vec<RetiredLog> {
-        if self.replaces_rows {
-            let old = std::mem::replace(&mut record.rows, RowList::new(self.base));
-            // The first log that this commit retires is the one that was stored.
-            if let Some(first) = self.retired.first_mut() {
-                let appended = std::mem::take(&mut first.rows);
-                first.rows = old
-                    .all()
-                    .into_iter()
-                    .map(|row| row.row)
-                    .chain(appended)
-                    .collect();
-            }
-            record.bytes = 0;
-        }
+impl StagedRejection<'_> {
+    fn publish(self, directory: &mut Directory, now_ms: u64) {
+        let rejected = self.rejected;
+        let mut rows = RowList::new(rejected.upto.0 - 1);
         for (row, starts_entry) in self.rows {
-            record.rows.push(row, starts_entry);
+            rows.push(row, starts_entry);
         }
-        record.log = self.log;
-        record.status = self.status;
-        record.bytes += self.bytes;
-        self.retired
+        let rejection = Rejection {
+            log: self.log,
+            room: rejected.room.clone(),
+            upto: rejected.upto.0,
+            bytes: rejected.ready.len() as u64,
+            rejected_at: now_ms,
+            reason: rejected.reason.clone(),
+            rows: KeptRows::sound(rows),
+        };
+        directory.reject(rejected.log.0, rejection);
     }
 }
 

@@ -3,12 +3,13 @@
 //! Every transaction that changes the log checks first that no other process has opened it for writing since.
 
 use epicenter_identity::RoomName;
-use epicenter_room::RoomStatus;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+#[cfg(test)]
+use super::failpoint;
 use super::row::{self, FORMAT};
 use super::scan::RetiredLog;
-use super::stage::{Stage, StagedRoom};
+use super::stage::{Fate, KeptLog, Stage, StagedRejection, StagedRoom};
 use crate::sqlite::{DatabaseError, find_meta, set_meta};
 
 /// Rows and bytes of retired logs that one transaction deletes: a few milliseconds of work.
@@ -24,6 +25,8 @@ pub(super) enum CommitError {
     Database(#[from] DatabaseError),
     #[error("another process has opened the room log for writing")]
     Fenced,
+    #[error("a line of the room directory has disappeared")]
+    NoLine,
     #[error("a number is too large to be stored")]
     Range(#[from] std::num::TryFromIntError),
 }
@@ -33,21 +36,34 @@ pub(super) fn write(
     connection: &mut Connection,
     stage: &Stage<'_>,
     accesses: &[(RoomName, u64, u64)],
-    now_ms: u64,
 ) -> Result<(), CommitError> {
     let transaction = begin(connection, stage.epoch)?;
-    // Before the rooms: one that is re-created here still has the log that its access names.
+    // Before the rooms: one that begins a new log here still has the one that its access names.
     for (_, log, at) in accesses {
         write_access(&transaction, *log, *at)?;
     }
     insert_rows(&transaction, stage)?;
     for (room, staged) in &stage.rooms {
-        write_room(&transaction, room, staged, now_ms)?;
+        write_room(&transaction, room, staged, stage.now_ms)?;
+        reached("a room was written");
+    }
+    for staged in &stage.rejections {
+        write_rejection(&transaction, staged, stage.now_ms)?;
+        reached("a rejection was written");
     }
     if stage.begins_logs() {
         set_meta(&transaction, "next_log", &stage.next_log.to_string())?;
     }
-    Ok(transaction.commit()?)
+    reached("everything was written");
+    transaction.commit()?;
+    reached("the commit is done");
+    Ok(())
+}
+
+/// A place where tests cut the power.
+fn reached(_place: &'static str) {
+    #[cfg(test)]
+    failpoint::reached(_place);
 }
 
 /// Begins a transaction; fails when the database was opened for writing again since.
@@ -80,6 +96,7 @@ fn insert_rows(transaction: &Transaction<'_>, stage: &Stage<'_>) -> Result<(), C
             header.checksum(staged.body),
             staged.body,
         ])?;
+        reached("a row was written");
     }
     Ok(())
 }
@@ -90,10 +107,33 @@ fn write_room(
     staged: &StagedRoom,
     now_ms: u64,
 ) -> Result<(), CommitError> {
+    if staged.is_new || staged.is_changed {
+        write_line(transaction, name, staged, now_ms)?;
+        reached("a line was written");
+    }
+    for old in &staged.old {
+        match &old.fate {
+            Fate::Retire => retire(transaction, old.log, now_ms)?,
+            Fate::Keep(kept) => write_generation(transaction, name, old.log, kept, now_ms)?,
+        }
+        reached("an old log was noted");
+    }
+    if staged.drops_kept {
+        drop_kept(transaction, name, now_ms)?;
+    }
+    Ok(())
+}
+
+fn write_line(
+    transaction: &Transaction<'_>,
+    name: &RoomName,
+    staged: &StagedRoom,
+    now_ms: u64,
+) -> Result<(), CommitError> {
     let log = i64::try_from(staged.log)?;
     let now = i64::try_from(now_ms)?;
     let status = row::encode_status(staged.status);
-    let deleted_at = (staged.status == RoomStatus::Deleted).then_some(now);
+    let deleted_at = staged.deleted_at.map(i64::try_from).transpose()?;
     let checksum = row::room_checksum(name, staged.log, staged.status);
     if staged.is_new {
         transaction.execute(
@@ -109,25 +149,133 @@ fn write_room(
                 deleted_at
             ],
         )?;
-    } else if staged.is_changed {
-        transaction.execute(
-            "UPDATE rooms SET log = ?1, status = ?2, checksum = ?3, deleted_at = ?4 WHERE log = ?5",
-            params![
-                log,
-                status,
-                checksum,
-                deleted_at,
-                i64::try_from(staged.stored_log)?
-            ],
-        )?;
+        return Ok(());
     }
-    for retired in &staged.retired {
-        transaction.execute(
-            "INSERT INTO retired_logs (log, retired_at) VALUES (?1, ?2)",
-            params![i64::try_from(retired.log)?, now],
-        )?;
+    let changed = transaction.execute(
+        "UPDATE rooms SET log = ?1, status = ?2, checksum = ?3, deleted_at = ?4 WHERE log = ?5",
+        params![
+            log,
+            status,
+            checksum,
+            deleted_at,
+            i64::try_from(staged.stored_log)?
+        ],
+    )?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(CommitError::NoLine)
+    }
+}
+
+fn retire(transaction: &Transaction<'_>, log: u64, now_ms: u64) -> Result<(), CommitError> {
+    // An earlier commit may have done it that was reported as failed.
+    transaction.execute(
+        "INSERT OR IGNORE INTO retired_logs (log, retired_at) VALUES (?1, ?2)",
+        [i64::try_from(log)?, i64::try_from(now_ms)?],
+    )?;
+    Ok(())
+}
+
+fn write_generation(
+    transaction: &Transaction<'_>,
+    name: &RoomName,
+    log: u64,
+    kept: &KeptLog,
+    now_ms: u64,
+) -> Result<(), CommitError> {
+    let numbers = [log, kept.upto, kept.entries, kept.bytes, now_ms];
+    transaction.execute(
+        "INSERT INTO generations (log, owner, room, upto, entries, bytes, replaced_at, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            i64::try_from(log)?,
+            name.owner().as_str(),
+            name.room().as_str(),
+            i64::try_from(kept.upto)?,
+            i64::try_from(kept.entries)?,
+            i64::try_from(kept.bytes)?,
+            i64::try_from(now_ms)?,
+            row::kept_checksum(name, &numbers, "")
+        ],
+    )?;
+    Ok(())
+}
+
+fn write_rejection(
+    transaction: &Transaction<'_>,
+    staged: &StagedRejection<'_>,
+    now_ms: u64,
+) -> Result<(), CommitError> {
+    let rejected = staged.rejected;
+    let name = &rejected.room;
+    let bytes = u64::try_from(rejected.ready.len())?;
+    let numbers = [staged.log, rejected.log.0, rejected.upto.0, bytes, now_ms];
+    transaction.execute(
+        "INSERT INTO rejections (log, of, owner, room, upto, bytes, rejected_at, reason, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            i64::try_from(staged.log)?,
+            i64::try_from(rejected.log.0)?,
+            name.owner().as_str(),
+            name.room().as_str(),
+            i64::try_from(rejected.upto.0)?,
+            i64::try_from(bytes)?,
+            i64::try_from(now_ms)?,
+            rejected.reason,
+            row::kept_checksum(name, &numbers, &rejected.reason)
+        ],
+    )?;
+    Ok(())
+}
+
+/// Retires whatever is kept of a room's past.
+fn drop_kept(
+    transaction: &Transaction<'_>,
+    name: &RoomName,
+    now_ms: u64,
+) -> Result<(), CommitError> {
+    for table in ["generations", "rejections"] {
+        let names = [name.owner().as_str(), name.room().as_str()];
+        let mut delete = transaction.prepare(&format!(
+            "DELETE FROM {table} WHERE owner = ?1 AND room = ?2 RETURNING log"
+        ))?;
+        let logs = delete.query_map(names, |row| row.get::<_, i64>(0))?;
+        for log in logs.collect::<Result<Vec<_>, _>>()? {
+            retire(transaction, u64::try_from(log)?, now_ms)?;
+        }
     }
     Ok(())
+}
+
+/// Retires logs that one of the tables of kept logs names.
+pub(super) fn retire_kept(
+    connection: &mut Connection,
+    epoch: u64,
+    table: KeptTable,
+    logs: &[u64],
+    now_ms: u64,
+) -> Result<(), CommitError> {
+    let transaction = begin(connection, epoch)?;
+    let delete = match table {
+        KeptTable::Generations => "DELETE FROM generations WHERE log = ?1",
+        KeptTable::Rejections => "DELETE FROM rejections WHERE log = ?1",
+    };
+    for log in logs {
+        transaction.execute(delete, [i64::try_from(*log)?])?;
+        retire(&transaction, *log, now_ms)?;
+        reached("a kept log was retired");
+    }
+    transaction.commit()?;
+    reached("the commit is done");
+    Ok(())
+}
+
+/// Where a kept log is noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeptTable {
+    Generations,
+    Rejections,
 }
 
 fn write_access(transaction: &Transaction<'_>, log: u64, at: u64) -> Result<(), CommitError> {

@@ -4,11 +4,15 @@
 //! a connection whose state is known again. What a reader may see (the directory) is changed between the commit and the
 //! first answer. A panic is treated as a failed commit, and an end of the thread for any reason answers everything.
 
+mod jobs;
+mod upkeep;
+
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use epicenter_identity::RoomName;
 use epicenter_room::Seq;
@@ -21,12 +25,11 @@ use super::scan::{self, RetiredLog, Scanned};
 use super::sqlite::{LogConfig, Shared};
 use super::stage::Stage;
 use super::statements::{self, CommitError};
-use super::{AppendError, AppendRequest, Generation, schema};
+use super::{AppendError, AppendRequest, Generation, ReplaceError, schema};
+use upkeep::Upkeep;
 
 /// Times of last use that one commit carries along; the rest waits for the next.
 const ACCESSES_PER_COMMIT: usize = 256;
-/// A writer that is never idle still deletes something after so many commits.
-const COMMITS_PER_PURGE: u32 = 64;
 
 /// The state of the writer thread.
 pub(super) struct Writer {
@@ -45,7 +48,7 @@ pub(super) struct Writer {
     is_sound: bool,
     /// A panic may have left the directory half changed.
     is_directory_suspect: bool,
-    commits_since_purge: u32,
+    upkeep: Upkeep,
     #[cfg(test)]
     panic_at_row: Option<u64>,
 }
@@ -73,7 +76,7 @@ impl Writer {
             condemned: HashMap::new(),
             is_sound: true,
             is_directory_suspect: false,
-            commits_since_purge: 0,
+            upkeep: Upkeep::default(),
             #[cfg(test)]
             panic_at_row: None,
         }
@@ -82,25 +85,23 @@ impl Writer {
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let goodbye = Goodbye(Arc::clone(&self.shared));
+        self.note_backlog();
         loop {
-            let has_purge = !self.retired.is_empty();
             let taken = self.shared.queue.take(
                 self.limits.max_commit_rows,
                 self.limits.max_commit_bytes,
-                !has_purge,
+                self.wait_for_work(),
             );
-            match taken {
-                Taken::Batch(batch) => self.write(batch),
-                Taken::Nothing => {}
-                Taken::Ended => break,
+            let Taken::Work { appends, jobs } = taken else {
+                break;
+            };
+            if !appends.is_empty() {
+                self.write(appends);
             }
-            self.commits_since_purge += 1;
-            if has_purge
-                && (self.shared.queue.bytes() == 0 || self.commits_since_purge >= COMMITS_PER_PURGE)
-            {
-                self.commits_since_purge = 0;
-                self.purge_some();
+            if !jobs.is_empty() {
+                self.run_jobs(jobs);
             }
+            self.keep_up();
         }
         self.write_all_accesses();
         self.checkpoint();
@@ -115,8 +116,7 @@ impl Writer {
             Ok(Err(error)) => self.fail(&batch, &error),
             Err(_panic) => {
                 // The panic hook has printed where and why.
-                self.is_sound = false;
-                self.is_directory_suspect = true;
+                self.note_panic();
                 self.fail_all(&batch, "the writer of the room log panicked")
             }
         };
@@ -136,7 +136,7 @@ impl Writer {
             self.recover()?;
         }
         let shared = Arc::clone(&self.shared);
-        let mut stage = Stage::new(self.next_row, self.next_log, self.epoch);
+        let mut stage = self.new_stage();
         let (results, accesses) = {
             let directory = read(&shared.directory);
             let add = |request| self.stage(&mut stage, request, &directory);
@@ -146,20 +146,31 @@ impl Writer {
         if stage.rows.is_empty() {
             return Ok(results);
         }
-        let now_ms = self.clock.now_ms();
         #[cfg(test)]
         self.panic_if_asked(&stage);
-        statements::write(&mut self.connection, &stage, &accesses, now_ms)?;
-
-        let counters = &shared.counters;
-        counters.commits.fetch_add(1, Ordering::Relaxed);
-        let rows = stage.rows.len() as u64;
-        counters.rows.fetch_add(rows, Ordering::Relaxed);
-        (self.next_row, self.next_log) = (stage.next_row, stage.next_log);
-        let mut directory = write(&shared.directory);
-        directory.note_accesses_written(accesses);
-        self.retired.extend(stage.publish(&mut directory, now_ms));
+        let (rows, began) = (stage.rows.len(), Instant::now());
+        self.write_stage(stage, accesses)?;
+        shared.counters.note_commit(rows, began.elapsed());
         Ok(results)
+    }
+
+    fn new_stage<'a>(&self) -> Stage<'a> {
+        let now_ms = self.clock.now_ms();
+        Stage::new(self.next_row, self.next_log, self.epoch, now_ms)
+    }
+
+    /// Makes a stage durable, and then known.
+    fn write_stage(
+        &mut self,
+        stage: Stage<'_>,
+        accesses: Vec<(RoomName, u64, u64)>,
+    ) -> Result<(), CommitError> {
+        statements::write(&mut self.connection, &stage, &accesses)?;
+        (self.next_row, self.next_log) = (stage.next_row, stage.next_log);
+        let mut directory = write(&self.shared.directory);
+        directory.note_accesses_written(accesses);
+        self.retired.extend(stage.publish(&mut directory));
+        Ok(())
     }
 
     /// Adds one append to the commit, unless its generation lost an earlier one or it does not fit the log.
@@ -203,9 +214,14 @@ impl Writer {
         batch: &[AppendRequest],
         error: &CommitError,
     ) -> Vec<Result<Seq, AppendError>> {
+        self.note_failure(error);
+        self.fail_all(batch, &error.to_string())
+    }
+
+    /// A commit failed: from now on nothing is taken for granted before it has been looked at again.
+    fn note_failure(&mut self, error: &CommitError) {
         tracing::error!(
             error = error as &dyn std::error::Error,
-            log.appends = batch.len(),
             "a commit of the room log failed"
         );
         self.is_sound = false;
@@ -215,7 +231,12 @@ impl Writer {
                 "the room log cannot be used now; the next append tries again"
             );
         }
-        self.fail_all(batch, &error.to_string())
+    }
+
+    /// A panic may have left anything half done.
+    fn note_panic(&mut self) {
+        self.is_sound = false;
+        self.is_directory_suspect = true;
     }
 
     fn fail_all(&mut self, batch: &[AppendRequest], reason: &str) -> Vec<Result<Seq, AppendError>> {
@@ -257,7 +278,7 @@ impl Writer {
 
     /// Takes everything from the disk again: a commit that was reported as failed may have reached it all the same.
     fn rescan(&mut self) -> Result<(), CommitError> {
-        let scanned = scan::scan(&self.connection, &self.path)?;
+        let scanned = scan::scan(&self.connection, &self.path, self.clock.now_ms())?;
         (self.next_row, self.next_log) = (scanned.next_row, scanned.next_log);
         self.retired = scanned.retired;
         let shared = Arc::clone(&self.shared);
@@ -266,27 +287,6 @@ impl Writer {
         directory.inherit_accesses(&old);
         self.is_directory_suspect = false;
         Ok(())
-    }
-
-    /// Deletes a bounded number of rows that no longer count. Failing costs disk space only, until the next start.
-    fn purge_some(&mut self) {
-        let Some(retired) = self.retired.front_mut() else {
-            return;
-        };
-        match statements::delete_rows(&mut self.connection, self.epoch, retired) {
-            Ok(()) if retired.rows.is_empty() => {
-                self.retired.pop_front();
-            }
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "rows of a re-created room could not be deleted; the next start tries again"
-                );
-                self.retired.clear();
-                self.is_sound = false;
-            }
-        }
     }
 
     /// Leaves one file behind instead of three; what is not copied now is copied at the next start.
@@ -320,11 +320,17 @@ struct Goodbye(Arc<Shared>);
 impl Drop for Goodbye {
     fn drop(&mut self) {
         let reason: Arc<str> = Arc::from("the log has stopped");
-        for request in self.0.queue.abandon(&reason) {
+        let (requests, jobs) = self.0.queue.abandon(&reason);
+        for request in requests {
             let weight = queue::weight(&request);
             request.done.0(Err(AppendError(Arc::clone(&reason))));
             self.0.queue.release(weight);
         }
+        let weight = queue::job_weight(&jobs);
+        for job in jobs {
+            job.answer(Err(ReplaceError::Failed(Arc::clone(&reason))));
+        }
+        self.0.queue.release(weight);
     }
 }
 

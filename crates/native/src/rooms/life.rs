@@ -612,14 +612,15 @@ fn note_down(slot: &Slot, note: &Note) {
         Note::FrameDropped { connection, what } => {
             tracing::debug!(room.name = %name, connection = connection.0, what, "a frame was dropped");
         }
-        Note::UpdateRefused { reason, bytes } => {
+        Note::UpdateRefused { reason, bytes, .. } => {
             tracing::warn!(room.name = %name, reason, update_bytes = bytes, "an update was refused and its connection closed");
             refuse(reason, *bytes);
         }
-        Note::PendingDropped { bytes } => {
+        Note::PendingDropped { bytes, .. } => {
             tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
             refuse("pending-limit", *bytes);
         }
+        Note::UpdatesAccepted { .. } => {}
         Note::LogMismatch { known, read } => {
             tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
         }

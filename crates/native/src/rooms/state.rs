@@ -10,7 +10,7 @@ use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Loaded, Seq};
 use epicenter_update::{
-    EMPTY_UPDATE, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge,
+    EMPTY_UPDATE, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge_bytes,
 };
 
 use crate::log::{Log, ReadError, StoredRoom};
@@ -115,11 +115,7 @@ impl MergedState {
         }
         let whole = match &self.pending {
             None => self.ready.clone(),
-            Some(pending) => merge(&[
-                Update::parse(&self.ready, &STORED)?,
-                Update::parse(pending, &STORED)?,
-            ])
-            .into(),
+            Some(pending) => merge_bytes(&[&self.ready, pending], &STORED)?.into(),
         };
         if state_vector.is_empty() {
             return Ok(whole);
@@ -151,11 +147,8 @@ impl MergedState {
 }
 
 fn merge_all(first: &Bytes, more: &[Bytes]) -> Result<Bytes, UpdateError> {
-    let updates: Vec<Update<'_>> = std::iter::once(first)
-        .chain(more)
-        .map(|bytes| Update::parse(bytes, &STORED))
-        .collect::<Result<_, _>>()?;
-    Ok(merge(&updates).into())
+    let updates: Vec<&Bytes> = std::iter::once(first).chain(more).collect();
+    Ok(merge_bytes(&updates, &STORED)?.into())
 }
 
 /// Drops from `pending` every struct that `ready` holds.

@@ -29,11 +29,35 @@ fn sent(to: ConnectionId, name: &'static str) -> Action {
     }
 }
 
+fn saved(to: ConnectionId, count: u64) -> Held {
+    Held::Saved {
+        to,
+        count,
+        is_joined: false,
+    }
+}
+
+fn told(to: ConnectionId, count: u64) -> Action {
+    Action::Send {
+        to,
+        message: Outgoing::Text(Bytes::from(encode_saved(count))),
+    }
+}
+
 fn send_state(to: ConnectionId, upto: u64) -> Held {
     Held::SendState {
         to,
         state_vector: StateVector::default(),
         upto: Seq(upto),
+    }
+}
+
+fn close(connection: ConnectionId) -> Close {
+    Close {
+        connection,
+        code: CloseCode::RoomDeleted,
+        reason: String::new(),
+        last_words: None,
     }
 }
 
@@ -97,11 +121,7 @@ fn every_kind_of_held_effect_waits_for_its_entry() {
         state_vector: StateVector::default(),
         upto: Seq(5),
     };
-    let close = Held::Close {
-        connection: ADA,
-        code: CloseCode::RoomDeleted,
-        reason: String::new(),
-    };
+    let close = Held::Close(close(ADA));
     let answer_state = Held::AnswerState {
         call: CALL,
         tag: TAG,
@@ -120,6 +140,7 @@ fn every_kind_of_held_effect_waits_for_its_entry() {
         (send(ADA, "a"), sent(ADA, "a")),
         (send_state(ADA, 5), build(1)),
         (close, closed(ADA)),
+        (saved(ADA, 7), told(ADA, 7)),
         (answer, answered),
         (answer_state, build(1)),
     ] {
@@ -163,7 +184,7 @@ fn what_carries_no_document_data_never_waits() {
         first: Seq(1),
         entries: vec![Entry::Created],
     };
-    let note = Note::PendingDropped { bytes: 1 };
+    let note = Note::PendingDropped { by: None, bytes: 1 };
     let mut scene = Scene::new();
     scene.after(1, send(ADA, "held"));
     assert_eq!(scene.now(Immediate::Load), [Action::Load]);
@@ -180,11 +201,7 @@ fn what_carries_no_document_data_never_waits() {
         scene.now(Immediate::Note(note.clone())),
         [Action::Note(note)]
     );
-    let close = Immediate::Close {
-        connection: ADA,
-        code: CloseCode::RoomDeleted,
-        reason: String::new(),
-    };
+    let close = Immediate::Close(close(ADA));
     assert_eq!(scene.now(close), [closed(ADA)]);
     assert_eq!(
         scene.durable(1),
@@ -357,4 +374,40 @@ fn failure_drops_what_is_held_and_tells_everybody() {
     assert_eq!(scene.durable(1), []);
     assert_eq!(scene.built(1), []);
     assert!(scene.gate.is_empty());
+}
+
+#[test]
+fn of_counts_that_become_free_together_each_connection_gets_the_last() {
+    let mut scene = Scene::new();
+    for (after, held) in [
+        (1, saved(ADA, 1)),
+        (1, send(ADA, "a")),
+        (2, saved(BOB, 1)),
+        (2, saved(ADA, 2)),
+        (2, send(ADA, "b")),
+        (3, saved(ADA, 3)),
+    ] {
+        assert_eq!(scene.after(after, held), []);
+    }
+    let expected = [sent(ADA, "a"), told(BOB, 1), told(ADA, 2), sent(ADA, "b")];
+    assert_eq!(scene.durable(2), expected);
+    assert_eq!(scene.durable(3), [told(ADA, 3)]);
+    assert_eq!(scene.gate.held_bytes(), 0);
+}
+
+#[test]
+fn last_words_go_ahead_of_what_is_held_and_to_nobody_who_is_gone() {
+    let mut scene = Scene::new();
+    scene.after(5, send(ADA, "held"));
+    let close = |connection| Close {
+        last_words: Some(Bytes::from_static(b"bye")),
+        ..close(connection)
+    };
+    assert_eq!(
+        scene.now(Immediate::Close(close(ADA))),
+        [sent(ADA, "bye"), closed(ADA)]
+    );
+    assert_eq!(scene.now(Immediate::Close(close(ADA))), []);
+    assert_eq!(scene.after(6, Held::Close(close(BOB))), []);
+    assert_eq!(scene.durable(6), [sent(BOB, "bye"), closed(BOB)]);
 }

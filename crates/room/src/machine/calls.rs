@@ -1,13 +1,14 @@
 //! HTTP calls: snapshot, one-round-trip sync, deletion, creation, dispatch (`sync.md` 1 and 4).
 
 use bytes::Bytes;
-use epicenter_identity::Access;
+use epicenter_identity::{Access, UserId};
 use epicenter_sync::CloseCode;
 use epicenter_update::{EMPTY_UPDATE, StateVector, Update, UpdateError};
 
 use super::Machine;
-use super::document::Document;
-use crate::action::{Answer, Entry, Note, Tag};
+use super::document::{Document, Rejection};
+use super::updates::{QUOTA, limit_of};
+use crate::action::{Answer, Author, Entry, Note, Tag};
 use crate::command::{CallId, Request, RoomStatus};
 use crate::reason;
 
@@ -29,7 +30,7 @@ impl Machine {
                 update,
                 if_none_match,
             } => {
-                self.sync(call, state_vector, &update, &if_none_match);
+                self.sync(call, access.user(), state_vector, &update, &if_none_match);
             }
             Request::Dispatch { to, action, input } => {
                 self.dispatch_call(call, access, &to, &action, input.as_deref());
@@ -49,37 +50,23 @@ impl Machine {
     fn sync(
         &mut self,
         call: CallId,
+        user: &UserId,
         state_vector: StateVector,
         update: &Bytes,
         if_none_match: &[Tag],
     ) {
         if !update.is_empty() {
+            let by = Some(Author::User(user.clone()));
             match self.take_update(None, update) {
-                Ok(0) => {}
-                Ok(dropped) => {
-                    self.out.note(Note::PendingDropped { bytes: dropped });
+                Ok(0) => self.out.note(Note::UpdatesAccepted { by }),
+                Ok(bytes) => {
+                    self.out.note(Note::PendingDropped { by, bytes });
                     let limit = self.config.max_pending_bytes as u64;
                     self.out.answer(call, Answer::PendingFull { limit });
                     return;
                 }
-                Err(UpdateError::Malformed { what, .. }) => {
-                    self.out.answer(
-                        call,
-                        Answer::Malformed {
-                            what: what.to_owned(),
-                        },
-                    );
-                    return;
-                }
                 Err(error) => {
-                    let reason = error.to_string();
-                    let limit = limit_of(&error).to_owned();
-                    let bytes = update.len();
-                    self.out.note(Note::UpdateRefused {
-                        reason: reason.clone(),
-                        bytes,
-                    });
-                    self.out.answer(call, Answer::Refused { reason, limit });
+                    self.refuse_push(call, by, error, update.len());
                     return;
                 }
             }
@@ -90,6 +77,23 @@ impl Machine {
         } else {
             self.answer_difference(call, tag, state_vector);
         }
+    }
+
+    fn refuse_push(&mut self, call: CallId, by: Option<Author>, error: Rejection, bytes: usize) {
+        let (reason, answer) = match error {
+            Rejection::Update(UpdateError::Malformed { what, .. }) => {
+                let what = what.to_owned();
+                self.out.answer(call, Answer::Malformed { what });
+                return;
+            }
+            Rejection::Update(error) => {
+                let (reason, limit) = (error.to_string(), limit_of(&error).to_owned());
+                (reason.clone(), Answer::Refused { reason, limit })
+            }
+            Rejection::Full(full) => (QUOTA.to_owned(), Answer::QuotaExceeded(full)),
+        };
+        self.out.note(Note::UpdateRefused { by, reason, bytes });
+        self.out.answer(call, answer);
     }
 
     /// Whether a caller with this state vector, who pushed this update, can lack nothing. A state vector does not show
@@ -137,30 +141,27 @@ impl Machine {
             RoomStatus::Absent => Entry::Created,
             RoomStatus::Deleted => Entry::Recreated,
         };
+        if let Some(full) = self.full_for_rooms() {
+            self.out.answer(call, Answer::QuotaExceeded(full));
+            return;
+        }
         self.document = Document::empty(RoomStatus::Live);
         self.out.append(vec![entry]);
         self.out.answer(call, Answer::Created);
     }
 
     fn restore(&mut self, call: CallId) {
-        let answer = match self.document.status {
-            RoomStatus::Live => Answer::Exists,
-            RoomStatus::Absent => Answer::Unknown,
-            RoomStatus::Deleted if self.document.is_purged => Answer::Purged,
-            RoomStatus::Deleted => {
+        let answer = match (self.document.status, self.full_for_rooms()) {
+            (RoomStatus::Live, _) => Answer::Exists,
+            (RoomStatus::Absent, _) => Answer::Unknown,
+            (RoomStatus::Deleted, _) if self.document.is_purged => Answer::Purged,
+            (RoomStatus::Deleted, Some(full)) => Answer::QuotaExceeded(full),
+            (RoomStatus::Deleted, None) => {
                 self.document.status = RoomStatus::Live;
                 self.out.append(vec![Entry::Restored]);
                 Answer::Restored
             }
         };
         self.out.answer(call, answer);
-    }
-}
-
-/// The stable name of the limit that an update met.
-pub(super) fn limit_of(error: &UpdateError) -> &'static str {
-    match error {
-        UpdateError::Refused { limit, .. } => limit,
-        _ => "update",
     }
 }

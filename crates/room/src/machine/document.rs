@@ -1,24 +1,19 @@
-//! The Yjs document of a room, without its content: what is known, what waits, and who is asked for what is missing
-//! (`sync.md` 2 to 3, `update.md` Gaps).
+//! The Yjs document of a room, without its content: what is known and what waits (`update.md` Gaps).
 //!
-//! An update is checked, split against what the room knows, appended and fanned out as bytes. The only document bytes
-//! kept are those of pending structs, as one merged update.
+//! An update is checked and split against what the room knows. The only document bytes kept are those of pending structs,
+//! as one merged update.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use epicenter_sync::{CloseCode, Frame, FrameError, encode_step1, encode_update};
 use epicenter_update::{
-    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge,
+    ClientId, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, ingest, merge_bytes,
     snapshot_tag,
 };
 
-use super::calls::limit_of;
-use super::{Machine, Noted};
-use crate::action::{Entry, Note, Outgoing, Tag};
-use crate::command::{ConnectionId, Loaded, RoomStatus, Seq};
-use crate::reason;
-use crate::schedule::Deadline;
+use super::Machine;
+use crate::action::{Entry, Note, Tag};
+use crate::command::{Loaded, RoomStatus, Seq, StorageFull};
 
 /// What a room knows of its document.
 #[derive(Debug, Default)]
@@ -30,7 +25,7 @@ pub(super) struct Document {
     pub(super) state_vector: StateVector,
     /// Normalised, of the ready part only.
     pub(super) deletes: DeleteSet,
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
 }
 
 /// What waits for something.
@@ -45,17 +40,41 @@ struct Pending {
 
 /// What an update changed.
 #[derive(Debug, Default)]
-struct Absorbed {
+pub(super) struct Absorbed {
     /// The part of the update that became visible.
-    ready: Option<Bytes>,
+    pub(super) ready: Option<Bytes>,
     /// What had been waiting and became visible with it.
-    freed: Vec<Bytes>,
+    pub(super) freed: Vec<Bytes>,
     /// The part of the update that must wait.
-    waiting: Option<Bytes>,
+    pub(super) waiting: Option<Bytes>,
     /// Bytes that would have to wait but found no room.
-    dropped: usize,
+    pub(super) dropped: usize,
     /// Something is missing now that was not before.
-    misses_more: bool,
+    pub(super) misses_more: bool,
+}
+
+/// What a document may take in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) max_pending_bytes: usize,
+    /// The quota that is used up: only what repeats or deletes is taken.
+    pub(super) full: Option<StorageFull>,
+}
+
+/// Why an update was not taken in; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// It cannot be read, or meets a limit.
+    Update(UpdateError),
+    /// It holds something new and there is no room for that.
+    Full(StorageFull),
+}
+
+impl From<UpdateError> for Rejection {
+    fn from(error: UpdateError) -> Self {
+        Rejection::Update(error)
+    }
 }
 
 impl Document {
@@ -95,14 +114,21 @@ impl Document {
     }
 
     /// Takes in an update of a peer.
-    fn absorb(
+    pub(super) fn absorb(
         &mut self,
         payload: &Bytes,
-        limits: &Limits,
-        max_pending_bytes: usize,
-    ) -> Result<Absorbed, UpdateError> {
+        room: Room<'_>,
+    ) -> Result<Absorbed, Rejection> {
+        let limits = room.limits;
         let update = Update::parse(payload, limits)?;
         let parts = ingest(&update, &self.state_vector);
+        let waiting = parts.pending.map(Bytes::from);
+        if let Some(full) = room.full {
+            let is_new = |waiting| self.would_wait_longer(waiting, limits);
+            if !parts.advanced.is_empty() || waiting.as_ref().is_some_and(is_new) {
+                return Err(Rejection::Full(full));
+            }
+        }
         let mut absorbed = Absorbed::default();
         if self.advance(&parts.advanced, &parts.deletes) {
             absorbed.ready = ready_bytes(parts.ready, payload);
@@ -113,17 +139,22 @@ impl Document {
                 .iter()
                 .any(|(client, _)| pending.watched.contains(&client))
         });
-        if parts.pending.is_some() || touches_pending {
-            let waiting = parts.pending.map(Bytes::from);
+        if waiting.is_some() || touches_pending {
             self.settle(
                 waiting,
                 touches_pending,
                 limits,
-                max_pending_bytes,
+                room.max_pending_bytes,
                 &mut absorbed,
             );
         }
         Ok(absorbed)
+    }
+
+    /// Whether this would add to what waits already.
+    fn would_wait_longer(&self, waiting: &Bytes, limits: &Limits) -> bool {
+        let held = self.pending.as_ref().map(|held| &held.bytes);
+        held.is_none_or(|held| join([held, waiting], limits).as_ref() != Some(held))
     }
 
     /// Whether anything of this was new.
@@ -193,7 +224,7 @@ impl Document {
         waiting: &Bytes,
         limits: &Limits,
         freed: &mut Vec<Bytes>,
-    ) -> Option<Pending> {
+    ) -> Option<Box<Pending>> {
         let update = Update::parse(waiting, limits).ok()?;
         let parts = ingest(&update, &self.state_vector);
         if self.advance(&parts.advanced, &parts.deletes) {
@@ -209,21 +240,18 @@ impl Document {
             .chain(summary.deletes.iter().map(|(client, _)| client))
             .chain(parts.missing.iter().map(|(client, _)| client))
             .collect();
-        Some(Pending {
+        Some(Box::new(Pending {
             bytes,
             missing: parts.missing,
             watched,
-        })
+        }))
     }
 }
 
 /// Merges updates; None if the result is more than the limits allow.
 fn join<'a>(updates: impl IntoIterator<Item = &'a Bytes>, limits: &Limits) -> Option<Bytes> {
-    let updates: Result<Vec<Update<'_>>, UpdateError> = updates
-        .into_iter()
-        .map(|update| Update::parse(update, limits))
-        .collect();
-    let merged = Bytes::from(merge(&updates.ok()?));
+    let updates: Vec<&Bytes> = updates.into_iter().collect();
+    let merged = Bytes::from(merge_bytes(&updates, limits).ok()?);
     Update::parse(&merged, limits).is_ok().then_some(merged)
 }
 
@@ -259,119 +287,11 @@ impl Machine {
         );
         if absorbed.dropped > 0 {
             self.out.note(Note::PendingDropped {
+                by: None,
                 bytes: absorbed.dropped,
             });
         }
         self.out
             .append(absorbed.freed.into_iter().map(Entry::Ready).collect());
-    }
-
-    pub(super) fn binary_frame(&mut self, id: ConnectionId, message: &Bytes) {
-        match Frame::parse(message) {
-            Ok(Frame::Step1(state_vector)) => {
-                match StateVector::decode(&state_vector, &self.config.limits) {
-                    Ok(state_vector) => self.out.send_state(id, state_vector),
-                    Err(_) => self.note_dropped(id, Noted::STATE_VECTOR, "state vector"),
-                }
-            }
-            Ok(Frame::Step2(update) | Frame::Update(update)) => self.update_frame(id, &update),
-            Err(FrameError::UnknownSubtype(_)) => {
-                self.note_dropped(id, Noted::FRAME, "frame of an unknown subtype");
-            }
-            Err(_) => self.note_dropped(id, Noted::FRAME, "frame"),
-        }
-    }
-
-    fn update_frame(&mut self, id: ConnectionId, update: &Bytes) {
-        match self.take_update(Some(id), update) {
-            Ok(0) => {}
-            Ok(dropped) => {
-                if let Some(connection) = self.connections.get_mut(&id)
-                    && connection.noted.first(Noted::PENDING)
-                {
-                    self.out.note(Note::PendingDropped { bytes: dropped });
-                }
-            }
-            Err(UpdateError::Malformed { .. }) => self.note_dropped(id, Noted::UPDATE, "update"),
-            Err(error) => {
-                let reason = error.to_string();
-                let close_reason = reason::update_refused(&reason, limit_of(&error));
-                self.out.note(Note::UpdateRefused {
-                    reason,
-                    bytes: update.len(),
-                });
-                self.close(id, CloseCode::UpdateRefused, &close_reason);
-            }
-        }
-    }
-
-    /// Stores what an update brings and passes it on; returns how many bytes had to be dropped.
-    pub(super) fn take_update(
-        &mut self,
-        origin: Option<ConnectionId>,
-        update: &Bytes,
-    ) -> Result<usize, UpdateError> {
-        let limits = &self.config.limits;
-        let absorbed = self
-            .document
-            .absorb(update, limits, self.config.max_pending_bytes)?;
-        let visible = absorbed.ready.iter().chain(&absorbed.freed);
-        let mut entries: Vec<Entry> = visible.cloned().map(Entry::Ready).collect();
-        entries.extend(absorbed.waiting.map(Entry::Pending));
-        if !entries.is_empty() && self.document.status == RoomStatus::Absent {
-            self.document.status = RoomStatus::Live;
-            entries.insert(0, Entry::Created);
-        }
-        self.out.append(entries);
-        if let Some(ready) = absorbed.ready {
-            self.fan_out(&ready, origin);
-        }
-        for freed in absorbed.freed {
-            self.fan_out(&freed, None);
-        }
-        if let Some(origin) = origin
-            && absorbed.misses_more
-        {
-            self.request_gap(origin);
-        }
-        Ok(absorbed.dropped)
-    }
-
-    fn fan_out(&mut self, update: &Bytes, except: Option<ConnectionId>) {
-        let mut frame: Option<Bytes> = None;
-        for id in self.connections.keys().filter(|id| Some(**id) != except) {
-            let frame = frame.get_or_insert_with(|| encode_update(update));
-            self.out.send(*id, Outgoing::Binary(frame.clone()));
-        }
-    }
-
-    /// Asks a connection for what is missing, now or when it may be asked again.
-    fn request_gap(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let next = connection
-            .last_gap_request
-            .map(|at| at.plus(self.config.gap_request_ms));
-        match next {
-            Some(next) if self.now < next => {
-                if !self.schedule.contains(&Deadline::GapRequest(id)) {
-                    self.schedule.set(Deadline::GapRequest(id), next);
-                }
-            }
-            _ => {
-                connection.last_gap_request = Some(self.now);
-                self.schedule.clear(&Deadline::GapRequest(id));
-                let step1 = encode_step1(&self.document.state_vector.encode());
-                self.out.send(id, Outgoing::Binary(step1));
-            }
-        }
-    }
-
-    /// The connection may be asked again; nothing is asked if the gap was closed meanwhile.
-    pub(super) fn gap_request_due(&mut self, id: ConnectionId) {
-        if self.document.has_pending() {
-            self.request_gap(id);
-        }
     }
 }

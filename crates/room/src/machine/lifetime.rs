@@ -26,6 +26,7 @@ impl Machine {
         id: ConnectionId,
         access: &Access,
         device: DeviceId,
+        reports: bool,
         opened_at: Millis,
     ) {
         if self.going_away {
@@ -49,6 +50,11 @@ impl Machine {
             return;
         }
         if self.document.status == RoomStatus::Absent {
+            if let Some(full) = self.full_for_rooms() {
+                let reason = reason::quota_exceeded(&full);
+                self.out.close_now(id, CloseCode::TryAgainLater, reason);
+                return;
+            }
             self.document.status = RoomStatus::Live;
             self.out.append(vec![Entry::Created]);
         }
@@ -61,6 +67,7 @@ impl Machine {
             last_list: self.now,
             last_gap_request: None,
             noted: Noted::default(),
+            updates: reports.then_some(0),
         };
         self.connections.insert(id, connection);
         self.expiries.insert((self.silent_expiry(opened_at), id));
@@ -72,6 +79,11 @@ impl Machine {
     /// Closes a socket for a reason that needs no disk.
     pub(super) fn close(&mut self, id: ConnectionId, code: CloseCode, reason: &str) {
         self.out.close_now(id, code, reason.to_owned());
+        self.forget_closed(id, code);
+    }
+
+    /// Forgets a socket that is being closed with this code.
+    pub(super) fn forget_closed(&mut self, id: ConnectionId, code: CloseCode) {
         let refused = code == CloseCode::Unauthorized;
         self.remove(
             id,

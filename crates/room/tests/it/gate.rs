@@ -7,15 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epicenter_identity::{RoomId, RoomName};
 use epicenter_room::{
-    Action, CallId, Command, ConnectionId, Loaded, Message, Millis, Request, Room, RoomConfig, Seq,
-    Ticket,
+    Action, CallId, Command, ConnectionId, Loaded, Message, Millis, Outgoing, Request, Room,
+    RoomConfig, Seq, Ticket,
 };
 use epicenter_sync::{CloseCode, encode_step1, encode_update};
 use epicenter_update::StateVector;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::host::{ADA, BOB, START, access, device};
+use crate::host::{ADA, BOB, Host, START, access, device};
 use crate::yjs;
 
 /// One thing that happens.
@@ -35,6 +35,7 @@ enum Event {
     Push(u8, u8),
     Delete,
     Create,
+    Restore,
     Revoke(bool),
     Wait(u64),
     Disk,
@@ -59,6 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (client, 0..6_u8).prop_map(|(c, k)| Event::Push(c, k)),
         1 => Just(Event::Delete),
         1 => Just(Event::Create),
+        1 => Just(Event::Restore),
         1 => any::<bool>().prop_map(Event::Revoke),
         2 => (0..400_u64).prop_map(Event::Wait),
         6 => Just(Event::Disk),
@@ -102,7 +104,7 @@ impl Script {
                     connection,
                     access: access(who),
                     device,
-                    reports: false,
+                    reports: socket % 2 == 1,
                 })
             }
             Event::Leave(socket) => {
@@ -155,6 +157,7 @@ impl Script {
             }),
             Event::Delete => request(Request::Delete),
             Event::Create => request(Request::Create),
+            Event::Restore => request(Request::Restore),
             Event::Revoke(bob) => {
                 let who = if *bob { BOB } else { ADA };
                 Some(Command::Revoke {
@@ -183,6 +186,8 @@ struct Observed {
     builds: VecDeque<(Ticket, Seq)>,
     /// Each with the last append before it.
     seen: BTreeMap<Receiver, Vec<(Seq, Action)>>,
+    /// Counts of saved updates likewise: a slow disk joins them.
+    saved: BTreeMap<ConnectionId, Vec<(Seq, Outgoing)>>,
     closed_early: Vec<Receiver>,
     is_slow: bool,
 }
@@ -197,6 +202,7 @@ impl Observed {
             in_flight: VecDeque::new(),
             builds: VecDeque::new(),
             seen: BTreeMap::new(),
+            saved: BTreeMap::new(),
             closed_early: Vec::new(),
             is_slow,
         }
@@ -237,6 +243,14 @@ impl Observed {
                 return None;
             }
             Action::Close { connection, .. } => Receiver::Connection(*connection),
+            Action::Send {
+                to,
+                message: Outgoing::Text(text),
+            } if text.starts_with(br#"{"type":"saved""#) => {
+                let saved = (self.last, Outgoing::Text(text.clone()));
+                self.saved.entry(*to).or_default().push(saved);
+                return None;
+            }
             Action::Send { to, .. } => Receiver::Connection(*to),
             Action::Answer { call, .. } => Receiver::Call(*call),
             Action::SetTimer(_) | Action::Note(_) => return None,
@@ -290,7 +304,29 @@ impl Observed {
                 );
             }
         }
+        for (connection, saved) in &self.saved {
+            let expected = fast.saved.get(connection).map(Vec::as_slice);
+            let mut expected = expected.unwrap_or_default().iter();
+            for (_, saved) in saved {
+                let found = expected.find(|(_, expected)| expected == saved);
+                prop_assert!(
+                    found.is_some_and(|(after, _)| *after <= self.durable),
+                    "{connection:?} was told {saved:?} early, twice or wrongly"
+                );
+            }
+        }
         Ok(())
+    }
+}
+
+/// One event on a host with a log. Its disk takes no time.
+fn happen(host: &mut Host, script: &mut Script, event: &Event) {
+    match event {
+        Event::Wait(milliseconds) => host.advance(*milliseconds),
+        event => script
+            .command(event)
+            .into_iter()
+            .for_each(|it| host.feed(it)),
     }
 }
 
@@ -333,5 +369,29 @@ proptest! {
             let is_whole = seen == expected.len() || (is_deleted && seen > 0);
             prop_assert!(has_left || slow.closed_early.contains(receiver) || is_whole);
         }
+        for (connection, expected) in &fast.saved {
+            let is_open = script.sockets.values().any(|open| open == connection)
+                && !fast.seen.get(&Receiver::Connection(*connection)).is_some_and(|seen| matches!(seen.last(), Some((_, Action::Close { .. }))))
+                && !slow.closed_early.contains(&Receiver::Connection(*connection));
+            let last = slow.saved.get(connection).and_then(|saved| saved.last());
+            prop_assert!(!is_open || last.map(|(_, text)| text) == expected.last().map(|(_, text)| text));
+        }
+    }
+
+    #[test]
+    fn a_room_that_sleeps_whenever_it_can_shows_the_same(events in vec(event(), 1..80)) {
+        let (mut awake, mut sleepy) = (Host::new(), Host::new());
+        let (mut script, mut twin) = (Script::default(), Script::default());
+        for event in &events {
+            happen(&mut awake, &mut script, event);
+            sleepy.room.sleep();
+            happen(&mut sleepy, &mut twin, event);
+        }
+        prop_assert_eq!(&sleepy.log, &awake.log);
+        prop_assert_eq!(&sleepy.sent, &awake.sent);
+        prop_assert_eq!(&sleepy.closed, &awake.closed);
+        prop_assert_eq!(&sleepy.answers, &awake.answers);
+        prop_assert_eq!(sleepy.timer, awake.timer);
+        prop_assert_eq!(&sleepy.notes, &awake.notes);
     }
 }

@@ -234,6 +234,19 @@ impl Host {
         connection
     }
 
+    /// Opens a socket that wants to hear what becomes of its updates, and forgets what was said.
+    pub(crate) fn join_reported(&mut self, id: u64, who: Who, name: &str) -> ConnectionId {
+        let connection = ConnectionId(id);
+        self.feed(Command::Open {
+            connection,
+            access: access(who),
+            device: device(name),
+            reports: true,
+        });
+        self.sent.clear();
+        connection
+    }
+
     /// Opens and forgets what was said on accept and to the others.
     pub(crate) fn join(&mut self, id: u64, who: Who, name: &str) -> ConnectionId {
         let connection = self.open(id, who, name);

@@ -89,6 +89,19 @@ pub fn encode_dispatch_result(id: &str, result: &str) -> String {
     text
 }
 
+/// `{"type":"saved","count":n}`: of the receiver's frames of subtype 1 and 2, the first `count` are settled.
+pub fn encode_saved(count: u64) -> String {
+    format!(r#"{{"type":"saved","count":{count}}}"#)
+}
+
+/// `{"type":"refused","frame":n,"reason"}`: the receiver's n-th frame of subtype 1 or 2 was not taken, or not whole.
+pub fn encode_refused(frame: u64, reason: &str) -> String {
+    let mut text = format!(r#"{{"type":"refused","frame":{frame}"#);
+    push_member(&mut text, "reason", reason);
+    text.push('}');
+    text
+}
+
 /// The result of a call that reached nobody: `{"data":null,"error":{"name":"RecipientOffline","to"}}`.
 pub fn recipient_offline(to: &str) -> String {
     let mut text = r#"{"data":null,"error":{"name":"RecipientOffline""#.to_owned();

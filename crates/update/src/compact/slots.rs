@@ -4,10 +4,11 @@
 //! resolved in causal order, each struct after what it refers to. Neighbouring clocks mostly share a
 //! place: per client there is one entry for each change of place, not for each struct.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
+use super::names::{Above, Names};
 use crate::delete_set::DeleteSet;
+use crate::growth::spare;
 use crate::ingest::visit_in_causal_order;
 use crate::structs::{Body, Content, Id, Item, Parent, Struct};
 use crate::text::Text;
@@ -21,8 +22,8 @@ pub(super) type Slot = u32;
 /// clocks of it.
 pub(super) const GONE: Slot = 0;
 
-/// An element as members refer to it: the place of its block and its clock.
-pub(super) type Element = (u32, Clock);
+/// An element in half the bytes of an [`Id`]: the number of its block, from one on, and its clock.
+pub(super) type Element = (NonZeroU32, Clock);
 
 /// A struct under a key.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +40,9 @@ pub(super) struct Member {
 const MIN_ENTRIES: usize = 65_536;
 
 #[derive(Debug)]
-struct Place<'a> {
+struct Place {
     below: Below,
-    key: Option<Text<'a>>,
+    has_key: bool,
     /// The order of its entries cannot be told from the update alone.
     is_uncertain: bool,
 }
@@ -54,7 +55,7 @@ enum Below {
     /// Always there: a type of the document itself.
     Root,
     /// The item that is the parent.
-    Item(Id),
+    Item(Element),
     /// Both places. No client writes items whose neighbours stand in two; once what is in one of them
     /// is collected, Yjs collects those items too.
     Both(Slot, Slot),
@@ -78,9 +79,8 @@ struct ClientSlots {
 /// The places of an update's ready elements.
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
-    places: Vec<Place<'a>>,
-    by_name: BTreeMap<Name<'a>, Slot>,
-    by_sides: BTreeMap<(Slot, Slot), Slot>,
+    places: Vec<Place>,
+    names: Names<'a>,
     clients: Vec<ClientSlots>,
     /// Per block where the ready structs end.
     ready: Vec<Clock>,
@@ -96,11 +96,10 @@ impl<'a> Slots<'a> {
         let mut slots = Slots {
             places: vec![Place {
                 below: Below::Gone,
-                key: None,
+                has_key: false,
                 is_uncertain: true,
             }],
-            by_name: BTreeMap::new(),
-            by_sides: BTreeMap::new(),
+            names: Names::default(),
             entries_left: Some(update.as_bytes().len().max(MIN_ENTRIES)),
             clients: update
                 .blocks()
@@ -115,6 +114,7 @@ impl<'a> Slots<'a> {
         });
         slots.entries_left?;
         slots.look_at_pending(update);
+        slots.names = Names::default();
         Some(slots)
     }
 
@@ -163,11 +163,10 @@ impl<'a> Slots<'a> {
             let is_dead = match place.below {
                 Below::Gone => true,
                 Below::Root => false,
-                Below::Item(id) => {
-                    let outer = update
-                        .block_index(id.client)
-                        .map(|block| self.of(block, id.clock));
-                    deletes.contains(id.client, id.clock) || of(outer.unwrap_or(GONE))
+                Below::Item((block, clock)) => {
+                    let is_deleted = client_of(update, block)
+                        .is_none_or(|client| deletes.contains(client, clock));
+                    is_deleted || of(self.of(place_of(block), clock))
                 }
                 Below::Both(left, right) => of(left) || of(right),
             };
@@ -180,7 +179,7 @@ impl<'a> Slots<'a> {
         self.place(slot).is_none_or(|place| place.is_uncertain)
     }
 
-    fn place(&self, slot: Slot) -> Option<&Place<'a>> {
+    fn place(&self, slot: Slot) -> Option<&Place> {
         self.places.get(usize::try_from(slot).ok()?)
     }
 
@@ -206,7 +205,7 @@ impl<'a> Slots<'a> {
             && self.may_grow()
             && let Some(client) = self.clients.get_mut(block)
         {
-            client.stretches.push(Stretch {
+            spare(&mut client.stretches, 1).push(Stretch {
                 start: next.clock,
                 slot,
             });
@@ -218,9 +217,9 @@ impl<'a> Slots<'a> {
             && self.may_grow()
             && let Some(client) = self.clients.get_mut(block)
         {
-            client.types.push(next.clock);
+            spare(&mut client.types, 1).push(next.clock);
         }
-        if self.place(slot).is_some_and(|place| place.key.is_some()) {
+        if self.place(slot).is_some_and(|place| place.has_key) {
             self.add_member(update, block, slot, next, item);
         }
     }
@@ -236,10 +235,8 @@ impl<'a> Slots<'a> {
         if item.right_origin.is_some() {
             self.mark_uncertain(slot);
         }
-        let block = index_of(block);
-        let origin = item
-            .origin
-            .and_then(|id| Some((index_of(update.block_index(id.client)?), id.clock)));
+        let block = number_of(block);
+        let origin = item.origin.and_then(|id| element(update, id));
         // Set over and over by one client: as if it were one struct.
         if let Some(last) = self.members.last_mut()
             && last.slot == slot
@@ -249,7 +246,7 @@ impl<'a> Slots<'a> {
         {
             last.len = last.len.saturating_add(next.len);
         } else if self.may_grow() {
-            self.members.push(Member {
+            spare(&mut self.members, 1).push(Member {
                 slot,
                 first: (block, next.clock),
                 len: next.len,
@@ -274,14 +271,14 @@ impl<'a> Slots<'a> {
             (Some(slot), _) | (None, Some(slot)) => return slot,
             (None, None) => {}
         }
-        match item.parent {
-            Some(Parent::Item(id)) if !self.is_type(update, id) => GONE,
-            Some(parent) => self.named(Name {
-                parent,
-                key: item.parent_sub,
-            }),
-            None => GONE,
-        }
+        let above = match item.parent {
+            Some(Parent::Root(name)) => Some(self.names.root(name)),
+            Some(Parent::Item(id)) if self.is_type(update, id) => {
+                element(update, id).map(Above::Item)
+            }
+            Some(Parent::Item(_)) | None => None,
+        };
+        above.map_or(GONE, |above| self.named(above, item.parent_sub))
     }
 
     fn is_type(&self, update: &Update<'a>, id: Id) -> bool {
@@ -291,28 +288,28 @@ impl<'a> Slots<'a> {
         client.is_some_and(|client| client.types.binary_search(&id.clock).is_ok())
     }
 
-    fn named(&mut self, name: Name<'a>) -> Slot {
-        if let Some(slot) = self.by_name.get(&name) {
-            return *slot;
+    fn named(&mut self, above: Above, key: Option<Text<'a>>) -> Slot {
+        if let Some(slot) = self.names.find(above, key) {
+            return slot;
         }
         if !self.may_grow() {
             return GONE;
         }
         let slot = self.add_place(Place {
-            below: match name.parent {
-                Parent::Item(id) => Below::Item(id),
-                Parent::Root(_) => Below::Root,
+            below: match above {
+                Above::Item(element) => Below::Item(element),
+                Above::Root(_) => Below::Root,
             },
-            key: name.key,
+            has_key: key.is_some(),
             is_uncertain: false,
         });
-        self.by_name.insert(name, slot);
+        self.names.insert(above, key, slot);
         slot
     }
 
     /// The place of items whose neighbours stand in two places.
     fn between(&mut self, left: Slot, right: Slot) -> Slot {
-        if let Some(slot) = self.by_sides.get(&(left, right)) {
+        if let Some(slot) = self.names.by_sides.get(&(left, right)) {
             return *slot;
         }
         if !self.may_grow() {
@@ -322,16 +319,16 @@ impl<'a> Slots<'a> {
         // they must count as they did before.
         let slot = self.add_place(Place {
             below: Below::Both(left, right),
-            key: self.place(left).and_then(|place| place.key),
+            has_key: self.place(left).is_some_and(|place| place.has_key),
             is_uncertain: true,
         });
-        self.by_sides.insert((left, right), slot);
+        self.names.by_sides.insert((left, right), slot);
         slot
     }
 
-    fn add_place(&mut self, place: Place<'a>) -> Slot {
-        let slot = index_of(self.places.len());
-        self.places.push(place);
+    fn add_place(&mut self, place: Place) -> Slot {
+        let slot = slot_number(self.places.len());
+        spare(&mut self.places, 1).push(place);
         slot
     }
 
@@ -354,8 +351,11 @@ impl<'a> Slots<'a> {
                     (id.clock < self.ready_end(block)).then(|| self.of(block, id.clock))
                 });
                 let named = item.parent.and_then(|parent| {
-                    let key = item.parent_sub;
-                    self.by_name.get(&Name { parent, key }).copied()
+                    let above = match parent {
+                        Parent::Root(name) => self.names.known_root(name)?,
+                        Parent::Item(id) => Above::Item(element(update, id)?),
+                    };
+                    self.names.find(above, item.parent_sub)
                 });
                 let touched: Vec<Slot> = beside.chain(named).collect();
                 for slot in touched {
@@ -366,50 +366,28 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// Updates have fewer blocks and places than a `u32` counts: each takes a struct.
-fn index_of(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
+/// Updates have fewer places than a `u32` counts: each takes a struct.
+fn slot_number(index: usize) -> Slot {
+    Slot::try_from(index).unwrap_or(Slot::MAX)
 }
 
-/// What an item says about its place.
-#[derive(Clone, Copy, Debug)]
-struct Name<'a> {
-    parent: Parent<'a>,
-    key: Option<Text<'a>>,
+/// Updates have fewer blocks than a `u32` counts: each takes some bytes.
+fn number_of(block: usize) -> NonZeroU32 {
+    let number = u32::try_from(block.saturating_add(1)).ok();
+    number.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
 }
 
-impl Ord for Name<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let whole = |left: &Text<'_>, right: &Text<'_>| left.compare(right, u32::MAX);
-        let parents = match (&self.parent, &other.parent) {
-            (Parent::Root(left), Parent::Root(right)) => whole(left, right),
-            (Parent::Item(left), Parent::Item(right)) => left.cmp(right),
-            (Parent::Root(_), Parent::Item(_)) => Ordering::Less,
-            (Parent::Item(_), Parent::Root(_)) => Ordering::Greater,
-        };
-        parents.then_with(|| match (&self.key, &other.key) {
-            (Some(left), Some(right)) => whole(left, right),
-            (left, right) => left.is_some().cmp(&right.is_some()),
-        })
-    }
+fn place_of(block: NonZeroU32) -> usize {
+    usize::try_from(block.get()).map_or(usize::MAX, |number| number.saturating_sub(1))
 }
 
-impl PartialOrd for Name<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+fn element(update: &Update<'_>, id: Id) -> Option<Element> {
+    let block = update.block_index(id.client)?;
+    Some((number_of(block), id.clock))
 }
 
-impl PartialEq for Name<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Name<'_> {}
-
-/// A client of a block.
-pub(super) fn client_of(update: &Update<'_>, block: u32) -> Option<ClientId> {
-    let block = usize::try_from(block).ok()?;
-    update.blocks().get(block).map(|block| block.client)
+/// The client of a block.
+pub(super) fn client_of(update: &Update<'_>, block: NonZeroU32) -> Option<ClientId> {
+    let block = update.blocks().get(place_of(block));
+    block.map(|block| block.client)
 }

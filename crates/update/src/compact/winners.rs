@@ -5,16 +5,15 @@
 //! from the root and always taking the child with the highest client id.
 
 use std::cmp::Reverse;
-use std::ops::Range;
 
 use super::slots::{Element, Member, client_of};
+use crate::Clock;
+use crate::delete_set::DeleteRanges;
 use crate::update::Update;
-use crate::{ClientId, Clock};
 
-/// The clocks of all entries that another one of their key hides; `members` are sorted by place,
+/// Adds the clocks of all entries that another one of their key hides; `members` are sorted by place,
 /// then by origin. Keys on which nothing is certain hide nothing.
-pub(super) fn hidden(update: &Update<'_>, members: &[Member]) -> Vec<(ClientId, Range<Clock>)> {
-    let mut hidden = Vec::new();
+pub(super) fn add_hidden(update: &Update<'_>, members: &[Member], deletes: &mut DeleteRanges) {
     for of_key in members.chunk_by(|left, right| left.slot == right.slot) {
         let Some((block, clock)) = winner(of_key) else {
             continue;
@@ -26,14 +25,13 @@ pub(super) fn hidden(update: &Update<'_>, members: &[Member]) -> Vec<(ClientId, 
                 continue;
             };
             if own == block && (first..end).contains(&clock) {
-                hidden.push((client, first..clock));
-                hidden.push((client, clock.saturating_add(1)..end));
+                deletes.add(client, first..clock);
+                deletes.add(client, clock.saturating_add(1)..end);
             } else {
-                hidden.push((client, first..end));
+                deletes.add(client, first..end);
             }
         }
     }
-    hidden
 }
 
 /// The last element of a key; none when the same client stands twice in one place, which no client

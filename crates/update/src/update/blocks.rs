@@ -2,7 +2,9 @@
 
 use crate::cursor::Cursor;
 use crate::error::UpdateError;
+use crate::growth::spare;
 use crate::structs::Struct;
+use crate::text::Text;
 use crate::{ClientId, Clock};
 
 /// The structs of one client in an update.
@@ -37,37 +39,88 @@ impl Block {
 
 /// Most updates are of one client: that one needs no list.
 #[derive(Clone, Debug)]
-pub(super) enum Blocks {
+pub(super) enum Blocks<'a> {
     One(Option<Block>),
-    Many(Vec<Block>),
+    Many(Box<Index<'a>>),
 }
 
-impl Default for Blocks {
+/// What an update of several clients, or one that names keys by number, has beside its bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index<'a> {
+    /// Highest client first.
+    pub(super) blocks: Vec<Block>,
+    /// In wire order.
+    pub(super) checkpoints: Vec<Checkpoint<'a>>,
+    /// All keys, if any is named by number.
+    pub(super) keys: Vec<Text<'a>>,
+}
+
+impl Default for Blocks<'_> {
     fn default() -> Self {
         Blocks::One(None)
     }
 }
 
-impl Blocks {
+impl<'a> Blocks<'a> {
     pub(super) fn as_slice(&self) -> &[Block] {
         match self {
             Blocks::One(block) => block.as_slice(),
-            Blocks::Many(blocks) => blocks,
+            Blocks::Many(index) => &index.blocks,
+        }
+    }
+
+    pub(super) fn checkpoints(&self) -> &[Checkpoint<'a>] {
+        match self {
+            Blocks::One(_) => &[],
+            Blocks::Many(index) => &index.checkpoints,
+        }
+    }
+
+    pub(super) fn keys(&self) -> &[Text<'a>] {
+        match self {
+            Blocks::One(_) => &[],
+            Blocks::Many(index) => &index.keys,
+        }
+    }
+
+    pub(super) fn set_keys(&mut self, keys: Vec<Text<'a>>) {
+        if !keys.is_empty() {
+            self.index().keys = keys;
+        }
+    }
+
+    fn index(&mut self) -> &mut Index<'a> {
+        loop {
+            match self {
+                Blocks::Many(index) => return index,
+                Blocks::One(first) => {
+                    let blocks = first.take().into_iter().collect();
+                    let index = Index {
+                        blocks,
+                        ..Index::default()
+                    };
+                    *self = Blocks::Many(Box::new(index));
+                }
+            }
         }
     }
 
     pub(super) fn push(&mut self, block: Block) {
         match self {
-            Blocks::One(None) => *self = Blocks::One(Some(block)),
-            Blocks::One(Some(first)) => *self = Blocks::Many(vec![*first, block]),
-            Blocks::Many(blocks) => blocks.push(block),
+            Blocks::One(empty @ None) => *empty = Some(block),
+            _ => spare(&mut self.index().blocks, 1).push(block),
         }
     }
 
+    pub(super) fn push_checkpoint(&mut self, checkpoint: Checkpoint<'a>) {
+        spare(&mut self.index().checkpoints, 1).push(checkpoint);
+    }
+
     pub(super) fn sort_by_client(&mut self, offset: usize) -> Result<(), UpdateError> {
-        let Blocks::Many(blocks) = self else {
+        let Blocks::Many(index) = self else {
             return Ok(());
         };
+        let blocks = &mut index.blocks;
         blocks.sort_unstable_by_key(|block| std::cmp::Reverse(block.client));
         let is_unique = blocks
             .iter()

@@ -26,22 +26,16 @@ impl<'a> Sink<'a> for Discard {
     fn block(&mut self, _: Block) {}
 }
 
-#[derive(Default)]
-pub(super) struct Index<'a> {
-    pub(super) blocks: Blocks,
-    pub(super) checkpoints: Vec<Checkpoint<'a>>,
-}
-
-impl<'a> Sink<'a> for Index<'a> {
+impl<'a> Sink<'a> for Blocks<'a> {
     fn checkpoint(&mut self, ordinal: u32, cursor: &Cursor<'a>) {
-        self.checkpoints.push(Checkpoint {
+        self.push_checkpoint(Checkpoint {
             ordinal,
             cursor: *cursor,
         });
     }
 
     fn block(&mut self, block: Block) {
-        self.blocks.push(block);
+        self.push(block);
     }
 }
 

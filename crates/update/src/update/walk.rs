@@ -10,7 +10,8 @@ use crate::{ClientId, Clock};
 /// Reads the structs of a checked update, block by block.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk<'u, 'a> {
-    update: &'u Update<'a>,
+    /// `None` where the bytes alone are walked.
+    update: Option<&'u Update<'a>>,
     cursor: Cursor<'a>,
     /// The block whose head comes next once `left` is used up.
     ordinal: u32,
@@ -23,8 +24,8 @@ pub(crate) struct Walk<'u, 'a> {
 impl<'u, 'a> Walk<'u, 'a> {
     pub(super) fn new(update: &'u Update<'a>) -> Self {
         Walk {
-            update,
-            cursor: first_block(update),
+            update: Some(update),
+            cursor: first_block(update.bytes, Some(update.text)),
             ordinal: 0,
             client: 0,
             clock: 0,
@@ -32,9 +33,27 @@ impl<'u, 'a> Walk<'u, 'a> {
         }
     }
 
+    /// A walk over the structs of a [simple](Update::is_simple) update, of which only the bytes were
+    /// kept.
+    pub(crate) fn again(bytes: &'a [u8]) -> Self {
+        let mut walk = Walk {
+            update: None,
+            cursor: first_block(bytes, None),
+            ordinal: 0,
+            client: 0,
+            clock: 0,
+            left: 0,
+        };
+        walk.read_head();
+        walk
+    }
+
     /// Goes to the first struct of a block of the same update.
     pub(crate) fn enter(&mut self, block: &Block) {
-        let checkpoints = &self.update.checkpoints;
+        let Some(update) = self.update else {
+            return;
+        };
+        let checkpoints = update.blocks.checkpoints();
         let nearest = checkpoints
             .partition_point(|checkpoint| checkpoint.ordinal <= block.ordinal)
             .checked_sub(1)
@@ -44,7 +63,7 @@ impl<'u, 'a> Walk<'u, 'a> {
         if !is_on_the_way {
             self.cursor = match nearest {
                 Some(checkpoint) => checkpoint.cursor,
-                None => first_block(self.update),
+                None => first_block(update.bytes, Some(update.text)),
             };
             self.ordinal = from;
         }
@@ -55,6 +74,11 @@ impl<'u, 'a> Walk<'u, 'a> {
             while self.next().is_some() {}
         }
         self.read_head();
+    }
+
+    /// Where the part without columns goes on: the value of the next struct, if it has one there.
+    pub(crate) fn position(&self) -> usize {
+        self.cursor.position()
     }
 
     fn read_head(&mut self) -> bool {
@@ -81,7 +105,7 @@ impl<'a> Iterator for Walk<'_, 'a> {
     /// The next struct of the block, gaps included.
     fn next(&mut self) -> Option<Struct<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let mut context = checked_context(&self.update.keys);
+        let mut context = checked_context(self.update.map_or(&[], |update| update.blocks.keys()));
         match self
             .cursor
             .read_struct(self.client, self.clock, &mut context)
@@ -100,9 +124,8 @@ impl<'a> Iterator for Walk<'_, 'a> {
 }
 
 /// The position before the first block.
-fn first_block<'a>(update: &Update<'a>) -> Cursor<'a> {
-    let opened = Cursor::open(update.bytes, Some(update.text));
-    let mut cursor = match opened {
+fn first_block<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Cursor<'a> {
+    let mut cursor = match Cursor::open(bytes, text) {
         Ok(opened) => opened.cursor,
         // The bytes were read before, so this does not happen; nothing is walked then.
         Err(_) => Cursor::default(),

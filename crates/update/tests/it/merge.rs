@@ -1,6 +1,6 @@
 //! Merging: gaps, overlaps and versions of the same clock.
 
-use epicenter_update::EMPTY_UPDATE;
+use epicenter_update::{EMPTY_UPDATE, Limits, Update, merge_bytes};
 
 use crate::model::{Body, Content, Model, after, block, decode, elements, root_item, text, update};
 use crate::support::{hex, merged, parse};
@@ -339,4 +339,22 @@ fn each_struct_is_compared_anew() {
         merge_all(&[long, short]).blocks,
         vec![block(7, 0, vec![item(text("abcd")), item(text("xy"))])]
     );
+}
+
+#[test]
+fn bytes_that_are_no_update_are_not_merged() {
+    let whole = update(
+        vec![block(7, 0, vec![Body::Item(root_item(text("ab")))])],
+        &[],
+    );
+    let cut = &whole[..whole.len() - 1];
+    let limits = Limits::default();
+    let fault = Update::parse(cut, &limits).unwrap_err();
+    assert_eq!(merge_bytes(&[&whole[..], cut, &[]], &limits), Err(fault));
+    let none = Limits {
+        max_structs: 0,
+        ..limits
+    };
+    let fault = Update::parse(&whole, &none).unwrap_err();
+    assert_eq!(merge_bytes(&[&whole], &none), Err(fault));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use epicenter_update::{
     Collect, DeleteSet, Limits, Ready, StateVector, Update, UpdateError, compact, content_digest,
-    diff, ingest, merge, to_v1, to_v2, validate,
+    diff, ingest, merge, merge_bytes, to_v1, to_v2, validate,
 };
 use serde_json::Value;
 
@@ -51,7 +51,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Update<'_> {
 
 pub(crate) fn merged<B: AsRef<[u8]>>(inputs: &[B]) -> Vec<u8> {
     let updates: Vec<Update<'_>> = inputs.iter().map(|bytes| parse(bytes.as_ref())).collect();
-    merge(&updates)
+    let merged = merge(&updates);
+    let again = merge_bytes(inputs, &Limits::default());
+    assert_eq!(again.as_ref(), Ok(&merged), "bytes that are read again");
+    merged
 }
 
 pub(crate) fn clocks(entries: &[(u64, u32)]) -> StateVector {

@@ -10,7 +10,7 @@ use rusqlite::params;
 
 use super::*;
 use crate::log::AppendDone;
-use crate::log::queue::Queue;
+use crate::log::queue::{Queue, Wait};
 
 struct Midnight;
 
@@ -24,7 +24,7 @@ fn writer(directory: &tempfile::TempDir) -> Writer {
     let path = directory.path().join("rooms.db");
     let mut connection = schema::open(&path, None).unwrap();
     let epoch = schema::begin_epoch(&mut connection, &path).unwrap();
-    let mut scanned = scan::scan(&connection, &path).unwrap();
+    let mut scanned = scan::scan(&connection, &path, 0).unwrap();
     let shared = Arc::new(Shared {
         path,
         queue: Queue::new(1 << 20),
@@ -75,10 +75,11 @@ fn write(writer: &mut Writer, requests: Vec<(AppendRequest, Answer)>) -> Vec<Res
         writer.shared.queue.push(request).unwrap();
         answers.push(answer);
     }
-    let Taken::Batch(batch) = writer.shared.queue.take(100, 1 << 20, false) else {
+    let taken = writer.shared.queue.take(100, 1 << 20, Wait::Not);
+    let Taken::Work { appends, .. } = taken else {
         panic!("there is a batch");
     };
-    writer.write(batch);
+    writer.write(appends);
     let wait = |answer: Answer| answer.recv().unwrap().map_err(|error| error.to_string());
     answers.into_iter().map(wait).collect()
 }
