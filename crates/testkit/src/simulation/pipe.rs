@@ -39,8 +39,8 @@ pub(super) struct Pipe {
 struct State {
     dice: Dice,
     undecoded: Vec<u8>,
-    /// With the time at which each arrives.
-    frames: VecDeque<(u64, FromHub, usize)>,
+    /// What arrives when: bytes that free the window again, or a frame that is whole with them.
+    frames: VecDeque<(u64, Option<FromHub>, usize)>,
     last_arrival: u64,
     unread: usize,
     window: usize,
@@ -120,8 +120,8 @@ impl Pipe {
             && *arrival <= now
         {
             if let Some((_, frame, bytes)) = state.frames.pop_front() {
-                state.unread -= bytes.min(state.unread);
-                read.push(frame);
+                state.unread -= bytes;
+                read.extend(frame);
             }
         }
         read
@@ -131,7 +131,7 @@ impl Pipe {
     pub(super) fn close(&self, code: u16) {
         let mut state = lock(&self.state);
         state.undecoded.clear();
-        self.send(&mut state, FromHub::Close(code), 0);
+        self.send(&mut state, Some(FromHub::Close(code)), 0);
     }
 
     /// The hub takes an update frame of the client.
@@ -147,7 +147,7 @@ impl Pipe {
         (state.accepted_count, state.saved)
     }
 
-    fn send(&self, state: &mut State, frame: FromHub, bytes: usize) {
+    fn send(&self, state: &mut State, frame: Option<FromHub>, bytes: usize) {
         if state.is_cut {
             return;
         }
@@ -171,27 +171,26 @@ impl Pipe {
             self.scene
                 .violate(|| format!("link {} is told something although it was revoked", self.link));
         }
-        let bytes = payload.len();
         let name = format!("link {}", self.link);
         match opcode {
             1 => {
                 let text: Value = serde_json::from_slice(&payload).unwrap_or_default();
                 self.inspect_text(state, &text);
-                self.send(state, FromHub::Text(text), bytes);
+                self.send(state, Some(FromHub::Text(text)), 0);
             }
             2 => match Frame::parse(&payload) {
                 Ok(Frame::Step1(vector)) => match StateVector::decode(&vector, &Limits::default()) {
                     Ok(vector) => {
                         self.ledger
                             .show(&self.room, &name, &Content::counted(&vector));
-                        self.send(state, FromHub::Step1(vector), bytes);
+                        self.send(state, Some(FromHub::Step1(vector)), 0);
                     }
                     Err(error) => self.scene.violate(|| format!("{name}: step 1: {error}")),
                 },
                 Ok(Frame::Step2(update) | Frame::Update(update)) => match Content::of(&update) {
                     Some(content) => {
                         self.ledger.show(&self.room, &name, &content);
-                        self.send(state, FromHub::Update(update), bytes);
+                        self.send(state, Some(FromHub::Update(update)), 0);
                     }
                     None => self
                         .scene
@@ -258,10 +257,9 @@ impl Sink for Pipe {
         state.unread += takes;
         while let Some((opcode, payload, len)) = first_frame(&state.undecoded) {
             state.undecoded.drain(..len);
-            // Headers do not wait for the client.
-            state.unread -= len - payload.len();
             self.inspect(state, opcode, payload);
         }
+        self.send(state, None, takes);
         Ok(takes)
     }
 }

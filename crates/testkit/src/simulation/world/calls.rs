@@ -4,15 +4,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use epicenter_identity::DeviceId;
 use epicenter_native::rooms::RoomRegistry;
-use epicenter_room::{Answer, Request, Tag};
+use epicenter_room::{Answer, Request};
 use epicenter_server::ports::Rooms;
+use epicenter_update::{Collect, Update, compact};
 
 use super::{Happening, World};
 use crate::simulation::client::device_of;
-use crate::simulation::ledger::Content;
+use crate::simulation::document::merged;
+use crate::simulation::ledger::{ANY, Content};
 use crate::simulation::scene::TaskId;
-use epicenter_identity::DeviceId;
 
 /// A call on its way.
 pub(super) struct PendingCall {
@@ -22,16 +24,9 @@ pub(super) struct PendingCall {
     /// The room's life and content when the call was made.
     lives: u64,
     durable: Content,
-    /// What the caller has, and what it pushes.
-    held: Content,
+    /// What the caller has.
+    held: Bytes,
     pushed: Option<Content>,
-}
-
-/// A tag and what the document held that it came with.
-#[derive(Clone, Debug)]
-pub(super) struct Tagged {
-    pub(super) tag: Tag,
-    pub(super) content: Content,
 }
 
 impl World {
@@ -46,8 +41,8 @@ impl World {
         self.call(number, request, held, pushed);
     }
 
-    fn request(&mut self, number: usize) -> (Request, Content, Option<Content>) {
-        let nothing = Content::default();
+    fn request(&mut self, number: usize) -> (Request, Bytes, Option<Content>) {
+        let nothing = Bytes::new();
         let deletes = self.plan.deletions && self.dice.one_in(8);
         let to = self.dice.below(self.clients.len() as u64 + 1) as usize;
         let kind = self.dice.below(10);
@@ -89,7 +84,7 @@ impl World {
                     update,
                     if_none_match: Vec::new(),
                 };
-                (request, client.document.content().clone(), pushed)
+                (request, client.document.whole(), pushed)
             }
         }
     }
@@ -98,7 +93,7 @@ impl World {
         &mut self,
         number: usize,
         request: Request,
-        held: Content,
+        held: Bytes,
         pushed: Option<Content>,
     ) {
         let Some(process) = &self.process else {
@@ -162,12 +157,11 @@ impl World {
                 };
                 self.ledger.show(&name, "an HTTP caller", &content);
                 client.document.apply(&update);
-                let mut has = call.held.clone();
-                has.add(&content);
+                let has = merged(&[call.held.clone(), update]);
                 self.expect_fresh(call, &has, &format!("{name}: an answer"));
             }
             Answer::UpToDate { .. } => {
-                self.expect_fresh(call, &call.held.clone(), &format!("{name}: `204`"));
+                self.expect_fresh(call, &call.held, &format!("{name}: `204`"));
             }
             Answer::Malformed { .. } | Answer::Refused { .. } => {
                 self.scene
@@ -178,7 +172,7 @@ impl World {
     }
 
     /// A caller has everything that was there when it asked, and what it pushed is on disk.
-    fn expect_fresh(&self, call: &PendingCall, has: &Content, what: &str) {
+    fn expect_fresh(&self, call: &PendingCall, has: &Bytes, what: &str) {
         let (client, plan) = (&self.clients[call.client], &self.plan);
         if let Some(pushed) = &call.pushed
             && !self.ledger.holds(&client.name, pushed)
@@ -187,6 +181,8 @@ impl World {
                 .violate(|| format!("{what} came before the push was on disk"));
         }
         let (lives, _) = self.ledger.durable(&client.name);
+        // With the deletions that follow from what it has: the hub knows some of them since a compaction.
+        let has = with_consequences(has);
         if lives == call.lives && !plan.disk_lies && !has.covers(&call.durable) {
             let lacks = has.lacks(&call.durable);
             self.scene.violate(|| format!("{what} lacks {lacks}"));
@@ -197,6 +193,11 @@ impl World {
     pub(super) fn oldest_call(&self) -> Option<u64> {
         self.calls.values().map(|call| call.began_at).min()
     }
+}
+
+fn with_consequences(update: &Bytes) -> Content {
+    let compacted = Update::parse(update, &ANY).map(|update| compact(&update, Collect::Deleted));
+    compacted.ok().and_then(|update| Content::of(&update)).unwrap_or_default()
 }
 
 fn brief(answer: &Answer) -> String {

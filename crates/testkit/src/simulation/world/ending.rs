@@ -13,7 +13,6 @@ use super::{Happening, World, calm_weather};
 use crate::simulation::client::{Client, Standing, device_of};
 use crate::simulation::disk::Weather;
 use crate::simulation::document::{digest, merged};
-use crate::simulation::ledger::Content;
 
 /// Rounds of reconnection after which all copies must be equal: each brings at least one missing piece to the room.
 const MAX_ROUNDS: usize = 8;
@@ -102,7 +101,7 @@ impl World {
                     Request::Restore
                 };
                 if let Some(first) = self.clients.iter().position(|client| client.room == room) {
-                    self.call(first, request, Content::default(), None);
+                    self.call(first, request, Bytes::new(), None);
                 }
             }
             self.run_for(SETTLED_MS)?;
