@@ -34,8 +34,4 @@ impl<E> Agenda<E> {
         let ((at, _, _), event) = self.events.pop_first()?;
         Some((at, event))
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.events.len()
-    }
 }

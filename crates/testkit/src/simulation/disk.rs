@@ -67,10 +67,6 @@ impl Disk {
         lock(&self.state).weather = weather;
     }
 
-    pub(super) fn weather(&self) -> Weather {
-        lock(&self.state).weather
-    }
-
     /// When a commit that begins now ends.
     pub(super) fn ends_at(&self) -> u64 {
         let state = &mut *lock(&self.state);

@@ -170,10 +170,9 @@ impl Ledger {
 
     /// Whether all of this is on disk, or was in an earlier life.
     pub(super) fn holds(&self, room: &RoomName, content: &Content) -> bool {
-        let rooms = lock(&self.rooms);
-        rooms
-            .get(room)
-            .is_some_and(|account| account.ever.covers(content))
+        let mut rooms = lock(&self.rooms);
+        let account = rooms.entry(room.clone()).or_default();
+        account.ever.covers(content)
     }
 
     /// What is on disk now, and in which life of the room.
@@ -181,6 +180,11 @@ impl Ledger {
         let rooms = lock(&self.rooms);
         let account = rooms.get(room).cloned().unwrap_or_default();
         (account.lives, account.durable)
+    }
+
+    /// Whether the disk may forget what it said it had.
+    pub(super) fn forgives(&self) -> bool {
+        self.forgives
     }
 
     fn expect(&self, room: &RoomName, what: &str, has: &Content, needs: &Content) {

@@ -146,7 +146,7 @@ impl Plan {
     pub(super) fn limits(&self) -> LimitsConfig {
         let dice = &mut self.dice("limits");
         LimitsConfig {
-            max_outbound_bytes: one_of(dice, &[600, 4_000, 1 << 20]),
+            max_outbound_bytes: one_of(dice, &[2_500, 8_000, 1 << 20]),
             max_inbox_commands: one_of(dice, &[2, 8, 256]),
             max_inbox_bytes: one_of(dice, &[300, 4_000, 1 << 20]),
             max_log_queue_bytes: one_of(dice, &[400, 4_000, 1 << 20]),
@@ -156,7 +156,7 @@ impl Plan {
 
     /// What the kernel takes for a client that does not read.
     pub(super) fn window(&self) -> usize {
-        one_of(&mut self.dice("window"), &[300, 2_000, 64 << 10])
+        one_of(&mut self.dice("window"), &[1_000, 4_000, 64 << 10])
     }
 }
 

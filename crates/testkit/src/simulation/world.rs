@@ -24,7 +24,7 @@ use super::plan::Plan;
 use super::scene::{Scene, TaskId};
 use crate::dice::Dice;
 use calls::PendingCall;
-use network::Link;
+use network::{Link, Upgrade};
 
 /// More events than any play has: something never comes to rest.
 const MAX_EVENTS: u64 = 400_000;
@@ -38,8 +38,8 @@ enum Happening {
     Act(usize),
     /// A device begins an upgrade.
     Connect(usize),
-    /// An upgrade is done, for a grant, with as many revocations known as when it began.
-    Join(usize, u64, u64),
+    /// An upgrade is done.
+    Join(usize, Upgrade),
     /// Something of a client's reaches the hub.
     Reach(u64),
     /// Something of the hub's arrives at a client.
@@ -266,7 +266,7 @@ impl World {
         match happening {
             Happening::Act(client) => self.act(client),
             Happening::Connect(client) => self.connect(client),
-            Happening::Join(client, grant, seen) => self.join(client, grant, seen),
+            Happening::Join(client, upgrade) => self.join(client, upgrade),
             Happening::Reach(link) => self.reach(link),
             Happening::Arrive(link) => self.arrive(link),
             Happening::Poll(task) => self.poll(task),

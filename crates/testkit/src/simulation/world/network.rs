@@ -17,6 +17,15 @@ use crate::simulation::socket::{Progress, Socket, ToHub};
 const UNAUTHORIZED: u16 = 4401;
 const ROOM_DELETED: u16 = 4410;
 
+/// An upgrade on its way: it belongs to one run of the hub.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Upgrade {
+    process: u64,
+    grant: u64,
+    /// How many revocations were known when its token was checked.
+    seen: u64,
+}
+
 /// One connection.
 pub(super) struct Link {
     pub(super) client: usize,
@@ -48,20 +57,26 @@ impl World {
             self.happens_in(later, Happening::Connect(number));
             return;
         }
-        let (grant, seen) = (client.grants, process.registry.revocations_seen());
+        let upgrade = Upgrade {
+            process: process.number,
+            grant: client.grants,
+            seen: process.registry.revocations_seen(),
+        };
         let takes = self.dice.below(30);
-        self.happens_in(takes, Happening::Join(number, grant, seen));
+        self.happens_in(takes, Happening::Join(number, upgrade));
     }
 
     /// The checks of an upgrade have passed; its socket enters the room.
-    pub(super) fn join(&mut self, number: usize, grant: u64, seen: u64) {
+    pub(super) fn join(&mut self, number: usize, upgrade: Upgrade) {
         let link = self.fresh_id();
         let client = &self.clients[number];
-        let Some(process) = &self.process else {
+        let process = self.process.as_ref();
+        let Some(process) = process.filter(|process| process.number == upgrade.process) else {
             self.happens_in(100, Happening::Connect(number));
             return;
         };
-        if client.link.is_some() || client.standing == Standing::Stopped || client.grants != grant {
+        let is_wanted = client.link.is_none() && client.standing != Standing::Stopped;
+        if !is_wanted || client.grants != upgrade.grant {
             return;
         }
         let Ok(room) = process.registry.enter(&client.name) else {
@@ -81,10 +96,7 @@ impl World {
             Arc::clone(&pipe) as Arc<dyn Sink>,
         );
         let (access, device, reports) = (client.access(), client.device(), client.reports);
-        let (connection, known) = (
-            process.registry.next_connection(),
-            process.registry.revocations_seen(),
-        );
+        let connection = process.registry.next_connection();
         if self.revoked.contains(access.grant()) {
             pipe.revoke();
             self.happens_in(1_001, Happening::CheckRevoked(link));
@@ -94,8 +106,7 @@ impl World {
             access: access.clone(),
             device,
             reports,
-            // A run of the hub counts its revocations from the start of it.
-            revocations_seen: seen.min(known),
+            revocations_seen: upgrade.seen,
             outbox: Arc::new(outbox),
         };
         let socket = Socket::open(room, Arc::clone(&pipe), opening);
@@ -217,7 +228,7 @@ impl World {
             }
             _ => {}
         }
-        let delay = 20 + self.dice.below(if self.is_calm { 60 } else { 3_000 });
+        let delay = 20 + self.dice.below(if self.is_calm { 700 } else { 3_000 });
         self.happens_in(delay, Happening::Connect(number));
     }
 
