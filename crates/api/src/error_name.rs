@@ -83,7 +83,7 @@ error_names! {
         "The room exists already. Use it, or delete it first.";
     /// The room was deleted and not restored or created anew.
     RoomDeleted = "RoomDeleted", "room_deleted", 410, 4410,
-        "The room was deleted and stays so. Create it anew, empty, with PUT.";
+        "The room was deleted and stays so. Restore it within 30 days with POST to its /restore, or create it anew, empty, with PUT.";
     /// A sync body that is no state vector and update.
     MalformedSyncBody = "MalformedSyncBody", "malformed_sync_body", 400, 4400,
         "The sync body is malformed. Send a length-prefixed state vector, then a length-prefixed Yjs V2 update or a zero byte.";

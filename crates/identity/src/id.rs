@@ -1,8 +1,9 @@
-//! The identifiers, each a newtype over text whose only constructor parses.
+//! The identifiers, each a newtype over text whose only constructor parses. Copies share the text.
 //!
 //! Lengths count bytes of UTF-8. No rule normalises: an id is compared byte for byte.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The owner of every room on a shared hub, and therefore no user's id.
 pub(crate) const SHARED_OWNER: &str = "shared";
@@ -16,7 +17,7 @@ macro_rules! text_id {
     ) => {
         $(#[doc = $doc])+
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes the text as it is when it follows the rule of this identifier.
@@ -24,7 +25,7 @@ macro_rules! text_id {
             /// # Errors
             #[doc = concat!("[`", stringify!($error), "`], whose message is the rule.")]
             pub fn parse(text: &str) -> Result<Self, $error> {
-                if $accepts(text) { Ok(Self(text.to_owned())) } else { Err($error) }
+                if $accepts(text) { Ok(Self(Arc::from(text))) } else { Err($error) }
             }
 
             /// The identifier as text.
@@ -100,12 +101,12 @@ text_id! {
 impl OwnerId {
     /// A user's own rooms. Only the ownership rule calls this.
     pub(crate) fn of_user(user: &UserId) -> Self {
-        Self(user.0.clone())
+        Self(Arc::clone(&user.0))
     }
 
     /// The one owner of a shared hub. Only the ownership rule calls this.
     pub(crate) fn shared() -> Self {
-        Self(SHARED_OWNER.to_owned())
+        Self(Arc::from(SHARED_OWNER))
     }
 }
 

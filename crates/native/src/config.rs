@@ -88,6 +88,14 @@ pub struct LimitsConfig {
     pub max_user_connections: usize,
     /// Open sockets of the whole hub.
     pub max_connections: usize,
+    /// Frames of one socket in a second, over which it is read more slowly; 0: no limit.
+    pub max_frames_per_second: u32,
+    /// Bytes that the log of one room may hold; 0: no limit.
+    pub max_room_bytes: usize,
+    /// Bytes that the logs of all rooms of an owner may hold; 0: no limit.
+    pub max_owner_bytes: usize,
+    /// Rooms that an owner may have; 0: no limit.
+    pub max_owner_rooms: usize,
     /// Bytes waiting for the log writer.
     pub max_log_queue_bytes: usize,
     /// Rows in one commit.
@@ -107,6 +115,10 @@ impl Default for LimitsConfig {
             max_inbox_bytes: 8 * MIB,
             max_user_connections: 256,
             max_connections: 50_000,
+            max_frames_per_second: 0,
+            max_room_bytes: 0,
+            max_owner_bytes: 0,
+            max_owner_rooms: 10_000,
             max_log_queue_bytes: 64 * MIB,
             max_commit_rows: 4_096,
             max_commit_bytes: 16 * MIB,

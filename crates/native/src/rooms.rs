@@ -9,8 +9,10 @@
 mod cache;
 pub mod compaction;
 mod inbox;
+mod jobs;
 mod life;
 pub mod native;
+mod notes;
 pub mod outbox;
 pub mod ports;
 mod slot;
@@ -18,13 +20,14 @@ mod state;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use epicenter_identity::{Access, OwnerId, RoomId, RoomName};
-use epicenter_room::{Answer, CallId, ConnectionId, Request, RoomConfig};
-use epicenter_server::ports::{Refusal, RoomEntry, RoomPage, Rooms, StoreUnavailable};
+use epicenter_room::{Answer, CallId, ConnectionId, Millis, Request, RoomConfig, StorageQuota};
+use epicenter_server::ports::{RoomEntry, RoomPage, Rooms, StoreUnavailable};
+use epicenter_server::refusals::Refusals;
 use epicenter_server::revocations::Subject;
 use tokio::sync::oneshot;
 
@@ -38,9 +41,6 @@ use timers::Timers;
 
 pub use inbox::{Call, Input, Opening};
 pub use slot::{RoomHandle, Slot};
-
-/// Refused updates remembered per room, newest last.
-const REFUSALS_KEPT: usize = 16;
 
 /// Revocations remembered for sockets on their way in: hours of them, while the way takes at most a minute.
 const REVOCATIONS_KEPT: usize = 10_000;
@@ -77,10 +77,12 @@ pub(super) struct Shared {
     room: Arc<RoomConfig>,
     engine: EngineConfig,
     limits: LimitsConfig,
+    quota: StorageQuota,
     slots: Mutex<Slots>,
     revoked: Mutex<Revoked>,
     cache: StateCache,
     timers: Timers,
+    refusals: Refusals,
     next_generation: AtomicU64,
     next_id: AtomicU64,
 }
@@ -89,27 +91,6 @@ pub(super) struct Shared {
 struct Slots {
     closed: bool,
     rooms: HashMap<RoomName, Arc<Slot>>,
-}
-
-/// What a listing shows of a room in memory.
-#[derive(Debug, Default)]
-pub(super) struct RoomCounters {
-    connections: AtomicUsize,
-    refusals: Mutex<VecDeque<Refusal>>,
-}
-
-impl RoomCounters {
-    fn refuse(&self, at: u64, reason: &str, bytes: usize) {
-        let mut refusals = lock(&self.refusals);
-        if refusals.len() == REFUSALS_KEPT {
-            refusals.pop_front();
-        }
-        refusals.push_back(Refusal {
-            at,
-            reason: reason.to_owned(),
-            bytes: bytes as u64,
-        });
-    }
 }
 
 /// The hub is shutting down and opens no more rooms.
@@ -140,10 +121,16 @@ impl RoomRegistry {
             cache: StateCache::new(engine.max_cache_bytes),
             room: Arc::new(room),
             engine,
+            quota: StorageQuota {
+                room_bytes: limits.max_room_bytes as u64,
+                owner_bytes: limits.max_owner_bytes as u64,
+                owner_rooms: limits.max_owner_rooms as u64,
+            },
             limits,
             slots: Mutex::default(),
             revoked: Mutex::default(),
             timers: Timers::default(),
+            refusals: Refusals::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
         }))
@@ -178,6 +165,11 @@ impl RoomRegistry {
         for slot in self.0.timers.take_due(self.0.host.as_ref()) {
             slot.tell(Control::Alarm);
         }
+    }
+
+    /// The time that rooms go by.
+    pub(crate) fn now(&self) -> Millis {
+        self.0.host.now()
     }
 
     /// A fresh number for a socket.
@@ -333,17 +325,13 @@ impl Rooms for RoomRegistry {
             .into_iter()
             .map(|entry| {
                 let name = RoomName::stored(owner.clone(), entry.room.clone());
-                let counters = slots.rooms.get(&name).map(|slot| slot.counters());
+                let connections = slots.rooms.get(&name).map(|slot| slot.connections());
                 RoomEntry {
                     id: entry.room,
                     storage_bytes: entry.storage_bytes,
                     last_accessed_at: entry.last_accessed_at,
-                    connections: counters.map_or(0, |counters| {
-                        counters.connections.load(Ordering::Relaxed) as u64
-                    }),
-                    refusals: counters.map_or_else(Vec::new, |counters| {
-                        lock(&counters.refusals).iter().cloned().collect()
-                    }),
+                    connections: connections.unwrap_or(0) as u64,
+                    refusals: self.0.refusals.of(&name),
                 }
             })
             .collect();

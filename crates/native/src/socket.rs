@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use epicenter_identity::{Access, DeviceId, RoomName};
-use epicenter_room::{ConnectionId, Message};
+use epicenter_room::{ConnectionId, Message, Pace};
 use epicenter_sync::CloseCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -56,6 +56,8 @@ pub(crate) struct Socket {
     /// What was read and not yet decoded.
     rest: Bytes,
     max_frame_bytes: usize,
+    max_frames_per_second: u32,
+    pace: Pace,
     /// Until when what was queued before a close may still be sent.
     close_deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -94,8 +96,11 @@ impl Socket {
             )),
             stream,
             decoder: Decoder::new(limits.max_frame_bytes),
-            rest: parts.read_buf,
+            // Copied, because an empty part of hyper's buffer keeps all of it.
+            rest: Bytes::copy_from_slice(&parts.read_buf),
             max_frame_bytes: limits.max_frame_bytes,
+            max_frames_per_second: limits.max_frames_per_second,
+            pace: Pace::default(),
             close_deadline: None,
         })
     }
@@ -119,7 +124,7 @@ impl Socket {
             outbox: Arc::clone(&self.outbox),
         }));
         let end = match self.deliver(&room, open).await {
-            Ok(()) => self.serve(connection, &room).await,
+            Ok(()) => self.serve(connection, rooms, &room).await,
             Err(end) => end,
         };
         Box::pin(self.leave(connection, room, end)).await;
@@ -145,12 +150,25 @@ impl Socket {
     }
 
     /// Passes messages on until the connection is to end; says how.
-    async fn serve(&mut self, connection: ConnectionId, room: &RoomHandle) -> Event {
+    async fn serve(
+        &mut self,
+        connection: ConnectionId,
+        rooms: &RoomRegistry,
+        room: &RoomHandle,
+    ) -> Event {
         loop {
             let message = match poll_fn(|context| self.poll_event(context)).await {
                 Event::Message(message) => message,
                 end => return end,
             };
+            let pause_ms = self
+                .pace
+                .frame_read(self.max_frames_per_second, rooms.now());
+            if pause_ms > 0
+                && let Err(end) = Box::pin(self.pause(Duration::from_millis(pause_ms))).await
+            {
+                return end;
+            }
             if matches!(&message, Message::Text(text) if text == "ping") {
                 self.answer(Frame::new(Opcode::Text, Bytes::from_static(b"pong")));
                 continue;
@@ -175,6 +193,18 @@ impl Socket {
         let mut delivery = pin!(room.deliver(input));
         poll_fn(|context| {
             if delivery.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_write(context).map(Err)
+        })
+        .await
+    }
+
+    /// Does not read for a while; writing goes on.
+    async fn pause(&mut self, pause: Duration) -> Result<(), Event> {
+        let mut pause = pin!(tokio::time::sleep(pause));
+        poll_fn(|context| {
+            if pause.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             self.poll_write(context).map(Err)

@@ -115,6 +115,12 @@ impl Outbox {
         }
     }
 
+    /// Gives back the memory of what is empty.
+    pub(crate) fn shrink(&mut self) {
+        self.effects.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+    }
+
     pub(crate) fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes
     }

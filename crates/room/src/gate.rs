@@ -19,6 +19,7 @@ use crate::action::{Action, Answer, Outgoing, Tag};
 use crate::command::{CallId, ConnectionId, Seq, Ticket};
 use crate::effect::{Close, Effect, Held, Immediate};
 use crate::reason;
+use crate::sorted::SortedMap;
 
 /// What a held effect costs in memory beside the bytes it does not share.
 const HELD_OVERHEAD: usize = 128;
@@ -29,7 +30,7 @@ pub(crate) struct Gate {
     durable: Seq,
     held: VecDeque<(Seq, Held)>,
     held_bytes: usize,
-    connections: BTreeMap<ConnectionId, Option<Box<Building>>>,
+    connections: SortedMap<ConnectionId, Option<Box<Building>>>,
     calls: BTreeSet<CallId>,
     tickets: BTreeMap<Ticket, Destination>,
     last_ticket: u64,
@@ -76,7 +77,7 @@ impl Gate {
             durable: Seq(0),
             held: VecDeque::new(),
             held_bytes: 0,
-            connections: BTreeMap::new(),
+            connections: SortedMap::default(),
             calls: BTreeSet::new(),
             tickets: BTreeMap::new(),
             last_ticket: 0,
@@ -202,6 +203,18 @@ impl Gate {
     /// Nothing is held, built or owed over HTTP; sockets may be open.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.held.is_empty() && self.tickets.is_empty() && self.calls.is_empty()
+    }
+
+    /// Gives back the memory of what is empty.
+    pub(crate) fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+        self.overflowed.shrink_to_fit();
+        if self.calls.is_empty() {
+            self.calls = BTreeSet::new();
+        }
+        if self.tickets.is_empty() {
+            self.tickets = BTreeMap::new();
+        }
     }
 
     fn release(&mut self, actions: &mut Vec<Action>) {

@@ -7,9 +7,12 @@ mod config;
 mod effect;
 mod gate;
 mod machine;
+mod pace;
+mod quota;
 mod reason;
 mod room;
 mod schedule;
+mod sorted;
 
 pub use action::{Action, Answer, Append, Author, Entry, Note, Outgoing, Tag};
 pub use command::{
@@ -17,4 +20,6 @@ pub use command::{
     StorageScope, Ticket,
 };
 pub use config::RoomConfig;
+pub use pace::Pace;
+pub use quota::{StorageQuota, StorageUse};
 pub use room::Room;

@@ -14,7 +14,6 @@ mod lifetime;
 mod presence;
 mod updates;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use epicenter_identity::{DeviceId, GrantId, UserId};
@@ -28,6 +27,7 @@ use crate::config::RoomConfig;
 use crate::effect::{Effect, Outbox};
 use crate::reason;
 use crate::schedule::Schedule;
+use crate::sorted::SortedMap;
 
 use dispatch::Dispatch;
 use document::Document;
@@ -43,13 +43,13 @@ pub(crate) struct Machine {
     out: Outbox,
     schedule: Schedule,
     /// When each silent socket is closed at the latest.
-    expiries: BTreeSet<(Millis, ConnectionId)>,
+    expiries: SortedMap<(Millis, ConnectionId), ()>,
     armed: Option<Millis>,
     going_away: bool,
     /// A quota is used up.
     full: Option<StorageFull>,
     document: Document,
-    connections: BTreeMap<ConnectionId, Connection>,
+    connections: SortedMap<ConnectionId, Box<Connection>>,
     presence: Presence,
     dispatch: Dispatch,
 }
@@ -59,9 +59,28 @@ pub(crate) struct Machine {
 enum Phase {
     /// Never read, or forgotten.
     Asleep,
-    /// With the input that made it load, and when that came. Hosts feed no second one, but none would be lost.
-    Loading(Vec<(Command, Millis)>),
+    /// With the input that made it load. Hosts feed no second one, but none would be lost.
+    Loading(Vec<Waiting>),
     Ready,
+}
+
+/// An input that waits for the log.
+#[derive(Debug)]
+struct Waiting {
+    command: Command,
+    came_at: Millis,
+    /// A frame whose socket its peer has closed since: the update counts, as it came before.
+    is_orphan: bool,
+}
+
+impl Waiting {
+    fn new(command: Command, came_at: Millis) -> Self {
+        Waiting {
+            command,
+            came_at,
+            is_orphan: false,
+        }
+    }
 }
 
 /// An open socket.
@@ -113,12 +132,12 @@ impl Machine {
             now: Millis::default(),
             out: Outbox::default(),
             schedule: Schedule::default(),
-            expiries: BTreeSet::new(),
+            expiries: SortedMap::default(),
             armed: None,
             going_away: false,
             full: None,
             document: Document::default(),
-            connections: BTreeMap::new(),
+            connections: SortedMap::default(),
             presence: Presence::default(),
             dispatch: Dispatch::default(),
         }
@@ -126,6 +145,10 @@ impl Machine {
 
     pub(crate) fn is_loading(&self) -> bool {
         matches!(self.phase, Phase::Loading(_))
+    }
+
+    pub(crate) fn max_in_flight_bytes(&self) -> usize {
+        self.config.max_in_flight_bytes
     }
 
     pub(crate) fn last(&self) -> Seq {
@@ -159,6 +182,7 @@ impl Machine {
     /// Gives the document away. Sockets, presence, calls between devices and deadlines stay.
     pub(crate) fn sleep(&mut self) -> Loaded {
         self.phase = Phase::Asleep;
+        self.out.shrink();
         let left = Document::empty(self.document.status);
         std::mem::replace(&mut self.document, left).given_away(self.out.last())
     }
@@ -186,8 +210,19 @@ impl Machine {
         self.out.start_at(loaded.last);
         self.take_over(loaded);
         self.run_deadlines();
-        for (command, came_at) in waiting {
-            self.apply(command, came_at);
+        for Waiting {
+            command,
+            came_at,
+            is_orphan,
+        } in waiting
+        {
+            match command {
+                Command::Frame {
+                    message: Message::Binary(message),
+                    ..
+                } if is_orphan => self.orphan_frame(&message),
+                command => self.apply(command, came_at),
+            }
         }
         self.finish();
     }
@@ -206,13 +241,18 @@ impl Machine {
         let must_load = !self.going_away && self.needs_document(&command);
         match &mut self.phase {
             Phase::Asleep if must_load => {
-                self.phase = Phase::Loading(vec![(command, self.now)]);
+                self.phase = Phase::Loading(vec![Waiting::new(command, self.now)]);
                 self.out.load();
             }
             Phase::Loading(waiting) if is_input && !self.going_away => {
-                waiting.push((command, self.now));
+                waiting.push(Waiting::new(command, self.now));
             }
             Phase::Loading(waiting) => {
+                if let Command::Disconnected { connection, .. } = &command
+                    && self.connections.contains_key(connection)
+                {
+                    orphan_waiting(waiting, *connection);
+                }
                 forget_waiting(waiting, &command, &mut self.out);
                 self.apply(command, self.now);
             }
@@ -339,9 +379,19 @@ impl Machine {
     }
 }
 
+/// The frames of a socket that was open and is closed by its peer outlive it.
+fn orphan_waiting(waiting: &mut [Waiting], gone: ConnectionId) {
+    for waiting in waiting {
+        if matches!(&waiting.command, Command::Frame { connection, .. } if *connection == gone) {
+            waiting.is_orphan = true;
+        }
+    }
+}
+
 /// What waits for the log is forgotten when its sender goes.
-fn forget_waiting(waiting: &mut Vec<(Command, Millis)>, gone: &Command, out: &mut Outbox) {
-    waiting.retain(|(waiting, _)| match (waiting, gone) {
+fn forget_waiting(waiting: &mut Vec<Waiting>, gone: &Command, out: &mut Outbox) {
+    waiting.retain(|waiting| match (&waiting.command, gone) {
+        _ if waiting.is_orphan => !matches!(gone, Command::Shutdown),
         (
             Command::Open { .. } | Command::Frame { .. } | Command::Call { .. },
             Command::Shutdown,

@@ -20,7 +20,6 @@ pub struct Room {
     name: RoomName,
     machine: Machine,
     gate: Gate,
-    config: Arc<RoomConfig>,
     discarded: bool,
 }
 
@@ -30,8 +29,7 @@ impl Room {
         Room {
             name,
             gate: Gate::new(MAX_BEHIND_BYTES),
-            machine: Machine::new(Arc::clone(&config)),
-            config,
+            machine: Machine::new(config),
             discarded: false,
         }
     }
@@ -86,7 +84,9 @@ impl Room {
     /// (while loading, and while too many bytes wait for the disk). All other commands may be fed at any time.
     pub fn accepts_input(&self) -> bool {
         let waiting = self.machine.in_flight_bytes() + self.gate.held_bytes();
-        !self.discarded && !self.machine.is_loading() && waiting < self.config.max_in_flight_bytes
+        !self.discarded
+            && !self.machine.is_loading()
+            && waiting < self.machine.max_in_flight_bytes()
     }
 
     /// No sockets, no calls, nothing held, nothing in flight: the host may drop the room.
@@ -108,7 +108,11 @@ impl Room {
     ///
     /// What is forgotten is what the log would say; a host that keeps it may answer the next `Load` with it.
     pub fn sleep(&mut self) -> Option<Loaded> {
-        self.can_sleep().then(|| self.machine.sleep())
+        if !self.can_sleep() {
+            return None;
+        }
+        self.gate.shrink();
+        Some(self.machine.sleep())
     }
 
     /// Whether the document is in memory or being read.

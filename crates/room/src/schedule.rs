@@ -40,6 +40,14 @@ impl Schedule {
     pub(crate) fn clear(&mut self, deadline: &Deadline) {
         if let Some((deadline, at)) = self.times.remove_entry(deadline) {
             self.order.remove(&(at, deadline));
+            self.shrink();
+        }
+    }
+
+    /// An empty tree keeps its root; most rooms have no deadline most of the time.
+    fn shrink(&mut self) {
+        if self.times.is_empty() {
+            *self = Schedule::default();
         }
     }
 
@@ -65,6 +73,7 @@ impl Schedule {
         }
         let (_, deadline) = self.order.pop_first()?;
         self.times.remove(&deadline);
+        self.shrink();
         Some(deadline)
     }
 }

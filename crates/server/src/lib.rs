@@ -15,6 +15,7 @@ mod pages;
 pub mod peer;
 pub mod ports;
 mod query;
+pub mod refusals;
 pub mod revocations;
 mod rooms;
 mod router;

@@ -13,6 +13,7 @@ pub use frame::{Frame, FrameError, carries_update, encode_step1, encode_step2, e
 pub use http::{SyncBody, SyncBodyError};
 pub use subprotocol::{BEARER_PREFIX, BearerOffer, MAIN_SUBPROTOCOL, Offer};
 pub use text::{
-    ClientText, PING, PONG, PresenceEntry, TextError, action_failed, encode_dispatch_inbound,
-    encode_dispatch_result, encode_presence, encode_refused, encode_saved, recipient_offline,
+    ClientText, PING, PONG, PresenceEntry, PresenceLists, TextError, action_failed,
+    encode_dispatch_inbound, encode_dispatch_result, encode_presence, encode_refused, encode_saved,
+    recipient_offline,
 };

@@ -9,8 +9,8 @@ mod server;
 
 pub use client::{ClientText, TextError};
 pub use server::{
-    PresenceEntry, action_failed, encode_dispatch_inbound, encode_dispatch_result, encode_presence,
-    encode_refused, encode_saved, recipient_offline,
+    PresenceEntry, PresenceLists, action_failed, encode_dispatch_inbound, encode_dispatch_result,
+    encode_presence, encode_refused, encode_saved, recipient_offline,
 };
 
 /// The literal text that a client sends to keep a connection alive. Hosts answer it themselves.

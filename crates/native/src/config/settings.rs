@@ -422,6 +422,26 @@ pub(super) static SETTINGS: &[Setting] = &[
         |draft| Slot::Count(&mut draft.host.limits.max_connections, 1..=10_000_000),
     ),
     in_file(
+        "limits.max_frames_per_second",
+        "Messages of one socket in a second; over it the socket is read more slowly. 0: no limit.",
+        |draft| Slot::SmallCount(&mut draft.host.limits.max_frames_per_second, 0..=1_000_000),
+    ),
+    in_file(
+        "limits.max_room_bytes",
+        "Bytes that one room may store; a full room can still be read, deleted, and rid of content. 0: no limit.",
+        |draft| Slot::Size(&mut draft.host.limits.max_room_bytes, 0..=1024 * GIB),
+    ),
+    in_file(
+        "limits.max_owner_bytes",
+        "Bytes that all rooms of one owner may store together. 0: no limit.",
+        |draft| Slot::Size(&mut draft.host.limits.max_owner_bytes, 0..=1024 * GIB),
+    ),
+    in_file(
+        "limits.max_owner_rooms",
+        "Rooms that one owner may have; those that were deleted do not count. 0: no limit.",
+        |draft| Slot::Count(&mut draft.host.limits.max_owner_rooms, 0..=100_000_000),
+    ),
+    in_file(
         "limits.max_log_queue_bytes",
         "Bytes of updates waiting for the disk, over all rooms; at least `limits.max_commit_bytes`.",
         |draft| Slot::Size(&mut draft.host.limits.max_log_queue_bytes, KIB..=16 * GIB),

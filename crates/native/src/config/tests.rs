@@ -161,6 +161,10 @@ fn every_setting_of_the_file_reaches_the_configuration() {
         max_inbox_bytes = "3MiB"
         max_user_connections = 8
         max_connections = 7
+        max_frames_per_second = 10
+        max_room_bytes = "11MiB"
+        max_owner_bytes = "12MiB"
+        max_owner_rooms = 13
         max_log_queue_bytes = "16MiB"
         max_commit_rows = 5
         max_commit_bytes = "4MiB"
@@ -209,6 +213,10 @@ fn every_setting_of_the_file_reaches_the_configuration() {
             max_inbox_bytes: 3 << 20,
             max_user_connections: 8,
             max_connections: 7,
+            max_frames_per_second: 10,
+            max_room_bytes: 11 << 20,
+            max_owner_bytes: 12 << 20,
+            max_owner_rooms: 13,
             max_log_queue_bytes: 16 << 20,
             max_commit_rows: 5,
             max_commit_bytes: 4 << 20,

@@ -88,6 +88,11 @@ impl Growth {
         self.bytes = self.bytes.saturating_add(bytes as u64);
     }
 
+    /// Bytes of the whole log.
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.state_bytes.saturating_add(self.bytes)
+    }
+
     fn outweighs_state(&self) -> bool {
         self.bytes >= self.state_bytes
     }

@@ -11,12 +11,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Note, Room, Seq, Ticket,
+    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, Seq, StorageFull,
+    StorageUse, Ticket,
 };
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
@@ -29,7 +29,7 @@ use super::inbox::{Call, Control, Input, Opening, Outcome};
 use super::outbox::{CloseOrder, Outbox};
 use super::ports::JobKind;
 use super::slot::Slot;
-use super::state::{MergedState, caught};
+use super::{jobs, notes};
 use crate::log::{AppendDone, AppendRequest, Generation};
 
 /// What lives behind a slot's lock.
@@ -41,6 +41,8 @@ pub(super) struct Core {
     log_is_full: bool,
     is_shutting_down: bool,
     growth: Growth,
+    /// The used up quota that the room was told of.
+    full: Option<StorageFull>,
     compaction: Progress,
     /// When something last happened.
     last_used: Millis,
@@ -93,6 +95,7 @@ impl Core {
             log_is_full: false,
             is_shutting_down: false,
             growth: Growth::default(),
+            full: None,
             compaction: Progress::default(),
             last_used: now,
             deserted_at: now,
@@ -186,6 +189,11 @@ impl Core {
                 }
             }
         };
+        // Frames change rooms that exist, which only the quotas of bytes concern.
+        let is_frame = matches!(command, Command::Frame { .. });
+        if !is_frame || shared.quota.room_bytes > 0 || shared.quota.owner_bytes > 0 {
+            self.check_storage(slot);
+        }
         self.feed(slot, command);
     }
 
@@ -237,6 +245,7 @@ impl Core {
                     Outcome::Loaded(loaded) => {
                         self.life.load = LoadState::NotAsked;
                         self.measure(slot);
+                        self.check_storage(slot);
                         self.compact_if(slot, |growth, config| growth.is_due_after_load(config));
                         Command::Loaded(*loaded)
                     }
@@ -252,6 +261,21 @@ impl Core {
             }
         };
         self.feed(slot, command);
+    }
+
+    /// Tells the room which quota is used up, if that has changed.
+    fn check_storage(&mut self, slot: &Arc<Slot>) {
+        let shared = slot.shared();
+        let usage = shared.log.usage(slot.name().owner());
+        let full = shared.quota.check(&StorageUse {
+            room_bytes: self.growth.all_bytes(),
+            owner_bytes: usage.bytes,
+            owner_rooms: usage.rooms,
+        });
+        if full != self.full {
+            self.full = full;
+            self.feed(slot, Command::Storage(full));
+        }
     }
 
     /// Feeds one command and carries out what it leads to.
@@ -278,6 +302,7 @@ impl Core {
         drop(shared.cache.take_asleep(slot.name()));
         drop(shared.cache.take_merged(slot.name()));
         let mut next = Life::new(shared, slot.name());
+        self.full = None;
         if self.is_shutting_down {
             // Nobody is in it yet, so there is nothing to carry out; it will let nobody in.
             let _none = next.room.handle(Command::Shutdown, shared.host.now());
@@ -336,7 +361,7 @@ impl Core {
                 }
                 Action::SetTimer(at) => self.life.timer = at,
                 Action::Discard => step = Step::NewLife,
-                Action::Note(note) => note_down(slot, &note),
+                Action::Note(note) => notes::note_down(slot, note),
             }
         }
         step
@@ -380,7 +405,7 @@ impl Core {
             JobKind::State,
             Box::new(move || {
                 let slot = job_slot;
-                slot.tell(Control::Of(generation, load(&slot)));
+                slot.tell(Control::Of(generation, jobs::load(&slot)));
             }),
         );
     }
@@ -400,7 +425,7 @@ impl Core {
             JobKind::State,
             Box::new(move || {
                 let slot = job_slot;
-                let update = build(&slot, upto, &state_vector);
+                let update = jobs::build(&slot, upto, &state_vector);
                 slot.tell(Control::Of(
                     generation,
                     Outcome::StateBuilt { ticket, update },
@@ -414,10 +439,7 @@ impl Core {
         let shared = slot.shared();
         let now = shared.host.now();
         let connections = self.life.room.connections();
-        let counted = &slot.counters().connections;
-        if counted.load(Ordering::Relaxed) != connections {
-            counted.store(connections, Ordering::Relaxed);
-        }
+        slot.set_connections(connections);
         if connections > 0 || !self.life.calls.is_empty() || slot.inbox().has_users() {
             self.deserted_at = now;
         }
@@ -559,73 +581,6 @@ impl Life {
             timer: None,
             load: LoadState::NotAsked,
             states: StateQueue::default(),
-        }
-    }
-}
-
-/// Reads a room from cache and log. Runs as a job.
-fn load(slot: &Slot) -> Outcome {
-    let shared = slot.shared();
-    let cached = shared.cache.take_merged(slot.name());
-    let state = cached.unwrap_or_else(MergedState::empty);
-    match caught(|| MergedState::load(state, shared.log.as_ref(), slot.name())) {
-        Ok((merged, loaded)) => {
-            shared.cache.put_merged(slot.name(), merged);
-            Outcome::Loaded(Box::new(loaded))
-        }
-        Err(error) => {
-            tracing::error!(room.name = %slot.name(), error = &error as &dyn std::error::Error, "a room cannot be read; its sockets are closed and every next use tries again");
-            Outcome::LoadFailed
-        }
-    }
-}
-
-/// What a peer with this state vector lacks; none when it cannot be said. Runs as a job.
-fn build(slot: &Slot, upto: Seq, state_vector: &StateVector) -> Option<bytes::Bytes> {
-    let shared = slot.shared();
-    let (log, name) = (shared.log.as_ref(), slot.name());
-    let cached = shared.cache.take_merged(name);
-    let built = caught(|| {
-        let mut merged = cached.unwrap_or_else(MergedState::empty);
-        let update = merged.answer(log, name, upto, state_vector)?;
-        Ok((update, merged))
-    });
-    match built {
-        Ok((update, merged)) => {
-            shared.cache.put_merged(name, merged);
-            Some(update)
-        }
-        Err(error) => {
-            tracing::error!(room.name = %name, error = &error as &dyn std::error::Error, "a room's state cannot be built");
-            None
-        }
-    }
-}
-
-fn note_down(slot: &Slot, note: &Note) {
-    let name = slot.name();
-    let refuse = |reason: &str, bytes: usize| {
-        slot.counters()
-            .refuse(slot.shared().host.now().0, reason, bytes);
-    };
-    match note {
-        Note::FrameDropped { connection, what } => {
-            tracing::debug!(room.name = %name, connection = connection.0, what, "a frame was dropped");
-        }
-        Note::UpdateRefused { reason, bytes, .. } => {
-            tracing::warn!(room.name = %name, reason, update_bytes = bytes, "an update was refused and its connection closed");
-            refuse(reason, *bytes);
-        }
-        Note::PendingDropped { bytes, .. } => {
-            tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
-            refuse("pending-limit", *bytes);
-        }
-        Note::UpdatesAccepted { .. } => {}
-        Note::LogMismatch { known, read } => {
-            tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
-        }
-        Note::ProtocolError { connection } => {
-            tracing::debug!(room.name = %name, connection = connection.0, "a connection was closed for a protocol error");
         }
     }
 }

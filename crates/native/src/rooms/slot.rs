@@ -6,13 +6,14 @@
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use epicenter_identity::RoomName;
 
 use super::inbox::{Control, Inbox, Input, Next, Turn};
 use super::life::Core;
-use super::{RoomCounters, Shared, lock};
+use super::{Shared, lock};
 
 /// Inputs that one turn handles before it lets others run.
 const INPUTS_PER_TURN: usize = 64;
@@ -26,7 +27,8 @@ pub struct Slot {
     shared: Arc<Shared>,
     inbox: Inbox,
     core: Mutex<Core>,
-    counters: RoomCounters,
+    /// Open sockets, as the last turn left them.
+    connections: AtomicUsize,
 }
 
 impl std::fmt::Debug for Slot {
@@ -47,7 +49,7 @@ impl Slot {
                 shared.limits.max_inbox_bytes,
             ),
             core: Mutex::new(Core::new(&shared, &name)),
-            counters: RoomCounters::default(),
+            connections: AtomicUsize::new(0),
             name,
             shared,
         }
@@ -66,8 +68,13 @@ impl Slot {
         &self.shared
     }
 
-    pub(super) fn counters(&self) -> &RoomCounters {
-        &self.counters
+    /// Open sockets.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_connections(&self, connections: usize) {
+        self.connections.store(connections, Ordering::Relaxed);
     }
 
     pub(super) fn inbox(&self) -> &Inbox {

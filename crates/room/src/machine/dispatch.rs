@@ -86,6 +86,12 @@ impl Dispatch {
         self.by_caller.remove(&flight.caller);
         self.by_asked
             .remove(&(flight.asked, flight.inbound.clone()));
+        if self.flights.is_empty() {
+            // An empty tree keeps its root; most rooms have no call in flight most of the time.
+            self.flights = BTreeMap::new();
+            self.by_caller = BTreeMap::new();
+            self.by_asked = BTreeMap::new();
+        }
         Some(flight)
     }
 

@@ -69,8 +69,9 @@ impl Machine {
             noted: Noted::default(),
             updates: reports.then_some(0),
         };
-        self.connections.insert(id, connection);
-        self.expiries.insert((self.silent_expiry(opened_at), id));
+        self.connections.insert(id, Box::new(connection));
+        self.expiries
+            .insert((self.silent_expiry(opened_at), id), ());
         let step1 = encode_step1(&self.document.state_vector.encode());
         self.out.send(id, Outgoing::Binary(step1));
         self.announce_arrival(id);
@@ -193,14 +194,18 @@ impl Machine {
 
     /// Ends a command: expired sockets go, after what they said last, and the timer is set to the earliest deadline.
     pub(super) fn finish(&mut self) {
-        if self.expiries.first().is_some_and(|(at, _)| *at <= self.now) {
+        if self
+            .expiries
+            .first_key()
+            .is_some_and(|(at, _)| *at <= self.now)
+        {
             self.close_expired();
         }
         self.arm_timer();
     }
 
     pub(super) fn arm_timer(&mut self) {
-        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let expiry = self.expiries.first_key().map(|(at, _)| *at);
         let earliest = self.schedule.earliest().into_iter().chain(expiry).min();
         if earliest != self.armed {
             self.armed = earliest;

@@ -3,23 +3,23 @@
 //! A device is shown with its newest connection. One that has left stays shown until its departure is announced, so
 //! that no list reveals a tab hand-over. Lists are paced per receiver; the text is made when it is sent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use epicenter_identity::{DeviceId, UserId};
-use epicenter_sync::{PresenceEntry, encode_presence};
+use epicenter_sync::{PresenceEntry, PresenceLists, encode_presence};
 
 use super::lifetime::Departure;
 use super::{Connection, Machine};
 use crate::action::Outgoing;
 use crate::command::{ConnectionId, Millis};
 use crate::schedule::Deadline;
+use crate::sorted::SortedMap;
 
 /// The devices of a room.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    devices: BTreeMap<DeviceId, Device>,
+    devices: SortedMap<DeviceId, Device>,
     /// Of all `actions` that connections hold.
     actions_bytes: usize,
 }
@@ -69,19 +69,47 @@ impl Presence {
         self.devices.get(device)?.tabs.last().copied()
     }
 
+    /// Adds a connection, the newest of its device; says whether it is the only one, and whether the device is shown in
+    /// another way now.
+    fn add(&mut self, device_id: DeviceId, id: ConnectionId, shown: Shown) -> (bool, bool) {
+        let Some(device) = self.devices.get_mut(&device_id) else {
+            let tabs = vec![id];
+            self.devices.insert(device_id, Device { tabs, shown });
+            return (true, false);
+        };
+        let is_first = device.tabs.is_empty();
+        let has_changed = device.shown != shown;
+        device.tabs.push(id);
+        device.shown = shown;
+        (is_first, has_changed)
+    }
+
+    /// The lists of all devices, each by its position.
+    fn lists(&self, shared: bool) -> PresenceLists {
+        PresenceLists::new(
+            self.devices
+                .iter()
+                .map(|(id, device)| device.entry(id, shared)),
+        )
+    }
+
     fn list_without(&self, receiver: &DeviceId, shared: bool) -> Bytes {
-        let entries: Vec<PresenceEntry<'_>> = self
-            .devices
-            .iter()
-            .filter(|(id, _)| *id != receiver)
-            .map(|(id, Device { shown, .. })| PresenceEntry {
-                device: id.as_str(),
-                connected_at: shown.connected_at.0,
-                actions: shown.actions.as_deref().unwrap_or("{}"),
-                user: shared.then_some(shown.user.as_str()),
-            })
+        let others = self.devices.iter().filter(|(id, _)| *id != receiver);
+        let entries: Vec<PresenceEntry<'_>> = others
+            .map(|(id, device)| device.entry(id, shared))
             .collect();
         Bytes::from(encode_presence(&entries))
+    }
+}
+
+impl Device {
+    fn entry<'a>(&'a self, id: &'a DeviceId, shared: bool) -> PresenceEntry<'a> {
+        PresenceEntry {
+            device: id.as_str(),
+            connected_at: self.shown.connected_at.0,
+            actions: self.shown.actions.as_deref().unwrap_or("{}"),
+            user: shared.then_some(self.shown.user.as_str()),
+        }
     }
 }
 
@@ -93,18 +121,7 @@ impl Machine {
         };
         let device_id = connection.device.clone();
         let shown = Shown::of(connection);
-        let device = self
-            .presence
-            .devices
-            .entry(device_id.clone())
-            .or_insert_with(|| Device {
-                tabs: Vec::new(),
-                shown: shown.clone(),
-            });
-        let is_first = device.tabs.is_empty();
-        let has_changed = device.shown != shown;
-        device.tabs.push(id);
-        device.shown = shown;
+        let (is_first, has_changed) = self.presence.add(device_id.clone(), id, shown);
         self.schedule.clear(&Deadline::Departure(device_id.clone()));
         self.send_list(id);
         if is_first {
@@ -206,7 +223,9 @@ impl Machine {
 
     /// Sends everybody their list, but not to the connections of the device whose own entry changed: they never see it.
     fn announce(&mut self, changed: Option<&DeviceId>, pace: Pace) {
-        for (device_id, device) in &self.presence.devices {
+        // What one list costs must not be paid for each receiver: a room may have 2,000.
+        let mut lists: Option<PresenceLists> = None;
+        for (position, (device_id, device)) in self.presence.devices.iter().enumerate() {
             if changed == Some(device_id) {
                 continue;
             }
@@ -222,7 +241,9 @@ impl Machine {
                     continue;
                 }
                 let list = list.get_or_insert_with(|| {
-                    self.presence.list_without(device_id, self.config.shared)
+                    let lists =
+                        lists.get_or_insert_with(|| self.presence.lists(self.config.shared));
+                    Bytes::from(lists.without(position))
                 });
                 connection.last_list = self.now;
                 self.schedule.clear(&Deadline::List(*id));

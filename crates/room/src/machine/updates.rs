@@ -54,6 +54,16 @@ impl Machine {
         }
     }
 
+    /// A frame that came before its socket was closed, and can be looked at only now.
+    pub(super) fn orphan_frame(&mut self, message: &Bytes) {
+        if let Ok(Frame::Step2(update) | Frame::Update(update)) = Frame::parse(message)
+            && self.document.status == RoomStatus::Live
+        {
+            // Nobody is left to be told of a refusal, and whoever sent it will send it again.
+            let _unheard = self.take_update(None, &update);
+        }
+    }
+
     /// Whether all of the update was taken in.
     fn update_frame(&mut self, id: ConnectionId, update: &Bytes) -> bool {
         self.count_update(id);

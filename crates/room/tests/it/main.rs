@@ -12,6 +12,7 @@ mod histories;
 mod host;
 mod http;
 mod lifetime;
+mod memory;
 mod pending;
 mod presence;
 mod quota;

@@ -318,3 +318,20 @@ fn a_log_that_cannot_be_read_again_ends_the_sockets() {
         assert_eq!(host.closed[&socket].0, CloseCode::TryAgainLater);
     }
 }
+
+#[test]
+fn what_was_said_before_a_close_counts_although_the_log_had_to_be_read_first() {
+    let (mut host, laptop, phone) = asleep();
+    let update = yjs::set(9, 1, 1);
+    let wake = Command::Frame {
+        connection: laptop,
+        message: Message::Binary(epicenter_sync::encode_update(&update)),
+    };
+    host.room.handle(wake, Millis(host.now));
+    host.leave(laptop, None);
+    let loaded = host.read_log();
+    host.feed(Command::Loaded(loaded));
+    assert_eq!(host.clocks(), [(9, 2)]);
+    assert_eq!(host.take_updates(phone), [update]);
+    assert!(!host.sent.contains_key(&laptop));
+}

@@ -229,7 +229,8 @@ async fn each_route_needs_its_scope() {
     let dispatch: &[u8] = br#"{"to":"d","action":"a"}"#;
     let dispatch_path = &format!("{ROOM}/dispatch");
     let list = "/api/owners/ada/rooms";
-    let cases: [(&str, &str, &[u8], &str); 7] = [
+    let restore_path = &format!("{ROOM}/restore");
+    let cases: [(&str, &str, &[u8], &str); 8] = [
         ("GET", ROOM, b"", "rooms.read"),
         ("GET", list, b"", "rooms.read"),
         ("POST", ROOM, pull, "rooms.read"),
@@ -237,6 +238,7 @@ async fn each_route_needs_its_scope() {
         ("PUT", ROOM, b"", "rooms.write"),
         ("DELETE", ROOM, b"", "rooms.write"),
         ("POST", dispatch_path, dispatch, "rooms.write"),
+        ("POST", restore_path, b"", "rooms.write"),
     ];
     hub.rooms.answer(Answer::UpToDate { tag: Tag([0; 16]) });
     for (method, path, body, scope) in cases {

@@ -2,7 +2,7 @@
 
 use axum::body::{Body, Bytes};
 use epicenter_identity::RoomId;
-use epicenter_room::{Answer, Request, Tag};
+use epicenter_room::{Answer, Request, StorageFull, StorageScope, Tag};
 use epicenter_server::ports::{Refusal, RoomEntry, RoomPage, StoreUnavailable};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -165,6 +165,9 @@ async fn what_a_room_refuses_has_its_status() {
         ),
         (refused(), 422, "UpdateRefused"),
         (Answer::PendingFull { limit: 8 }, 507, "QuotaExceeded"),
+        (Answer::QuotaExceeded(FULL), 507, "QuotaExceeded"),
+        (Answer::Unknown, 404, "NotFound"),
+        (Answer::Purged, 410, "RoomDeleted"),
         (Answer::Unavailable, 503, "StorageUnavailable"),
         (Answer::GoingAway, 503, "ShuttingDown"),
     ];
@@ -187,6 +190,41 @@ async fn what_a_room_refuses_has_its_status() {
         (&error["reason"], &error["limit"]),
         (&json!("too many structs"), &json!("structs"))
     );
+}
+
+const FULL: StorageFull = StorageFull {
+    scope: StorageScope::Owner,
+    limit: 100,
+    used: 120,
+};
+
+#[tokio::test]
+async fn a_quota_says_what_is_counted_and_how_much_there_is() {
+    let hub = TestHub::personal();
+    hub.rooms.answer(Answer::QuotaExceeded(FULL));
+    let error = send(&hub, "POST", ROOM, &[], &[1, 0, 0]).await.json()["error"].take();
+    assert_eq!(error["status"], 507);
+    assert_eq!(
+        (&error["limit"], &error["used"], &error["scope"]),
+        (&json!(100), &json!(120), &json!("owner"))
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_room_is_restored() {
+    let hub = TestHub::personal();
+    hub.rooms.respond(|request| match request {
+        Request::Restore => Answer::Restored,
+        other => panic!("{other:?}"),
+    });
+    let path = &format!("{ROOM}/restore");
+    let reply = send(&hub, "POST", path, &[], b"").await;
+    assert_eq!((reply.status.as_u16(), reply.body.len()), (204, 0));
+    let (room, _, _) = hub.rooms.calls.lock().unwrap().pop().unwrap();
+    assert_eq!(room.to_string(), "owners/ada/rooms/notes");
+    let reply = hub.get(path).await;
+    assert_eq!(reply.error(), (405, "MethodNotAllowed".to_owned()));
+    assert_eq!(reply.header("allow"), Some("POST"));
 }
 
 #[tokio::test]
@@ -220,7 +258,7 @@ async fn a_room_id_is_decoded_once_and_a_slash_makes_another_path() {
         let (name, _, _) = hub.rooms.calls.lock().unwrap().pop().unwrap();
         assert_eq!(name.to_string(), format!("owners/ada/rooms/{room}"));
     }
-    for path in ["a/b", "", "a/", "a/restore", "a/dispatch/b"] {
+    for path in ["a/b", "", "a/", "a/restore/b", "a/dispatch/b"] {
         let reply = hub.get(&format!("/api/owners/ada/rooms/{path}")).await;
         assert_eq!(reply.error(), (404, "NotFound".to_owned()), "{path}");
     }

@@ -375,3 +375,27 @@ async fn a_panic_costs_one_upgrade() {
         "ada",
     );
 }
+
+/// `?saved=1` and nothing else makes the hub send frames that the clients of today do not know.
+#[tokio::test]
+async fn reports_come_only_when_they_are_asked_for() {
+    let hub = TestHub::personal();
+    let token = hub.signer.token("ada");
+    for (query, expect) in [
+        ("", false),
+        ("&saved=1", true),
+        ("&s%61ved=%31", true),
+        ("&saved=", false),
+        ("&saved=0", false),
+        ("&saved=true", false),
+        ("&saved", false),
+        ("&Saved=1", false),
+        ("&xsaved=1", false),
+    ] {
+        let reply = open(&hub, &format!("{ROOM}{query}"), &token).await;
+        let Some(UpgradeDecision::Join { reports, .. }) = reply.decision else {
+            panic!("{query}: {:?}", reply.decision);
+        };
+        assert_eq!(reports, expect, "{query}");
+    }
+}

@@ -19,32 +19,73 @@ pub struct PresenceEntry<'a> {
 
 /// `{"type":"presence","devices":[…]}`, the devices in the order given.
 pub fn encode_presence(entries: &[PresenceEntry<'_>]) -> String {
-    // The fixed text of an entry is under 80 bytes; ids are escaped rarely.
-    let size = |entry: &PresenceEntry<'_>| {
-        entry.device.len() + entry.actions.len() + entry.user.map_or(0, str::len) + 80
-    };
-    let mut text = String::with_capacity(entries.iter().map(size).sum::<usize>() + 40);
-    text.push_str(r#"{"type":"presence","devices":["#);
-    for (position, entry) in entries.iter().enumerate() {
-        text.push_str(if position == 0 {
-            r#"{"deviceId":"#
-        } else {
-            r#",{"deviceId":"#
-        });
-        push_string(&mut text, entry.device);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            r#","connectedAt":{},"actions":{}"#,
-            entry.connected_at, entry.actions
-        );
-        if let Some(user) = entry.user {
-            push_member(&mut text, "userId", user);
+    PresenceLists::new(entries.iter().copied()).join(entries.len())
+}
+
+/// The lists of a room: each receiver gets all devices but its own, so each entry is written once and copied from there.
+#[derive(Clone, Debug, Default)]
+pub struct PresenceLists {
+    entries: String,
+    /// Where each entry ends, the comma after it included.
+    ends: Vec<usize>,
+}
+
+impl PresenceLists {
+    /// Writes the entries, in the order of the lists.
+    pub fn new<'a>(entries: impl IntoIterator<Item = PresenceEntry<'a>>) -> Self {
+        let mut lists = Self::default();
+        for entry in entries {
+            push_entry(&mut lists.entries, &entry);
+            lists.entries.push(',');
+            lists.ends.push(lists.entries.len());
         }
-        text.push('}');
+        lists
     }
-    text.push_str("]}");
-    text
+
+    /// The list without the entry at this position.
+    pub fn without(&self, position: usize) -> String {
+        self.join(position)
+    }
+
+    /// All entries but the one at this position, if there is one.
+    fn join(&self, left_out: usize) -> String {
+        let start = self.end_of(left_out);
+        let end = self.end_of(left_out.saturating_add(1)).max(start);
+        let mut text = String::with_capacity(self.entries.len() + 40);
+        text.push_str(r#"{"type":"presence","devices":["#);
+        let empty = text.len();
+        text.push_str(self.entries.get(..start).unwrap_or_default());
+        text.push_str(self.entries.get(end..).unwrap_or_default());
+        if text.len() > empty {
+            // The comma after the last one.
+            text.pop();
+        }
+        text.push_str("]}");
+        text
+    }
+
+    /// Where so many entries end; where all do if there are fewer.
+    fn end_of(&self, count: usize) -> usize {
+        let last = count.min(self.ends.len()).checked_sub(1);
+        last.and_then(|last| self.ends.get(last))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+fn push_entry(text: &mut String, entry: &PresenceEntry<'_>) {
+    text.push_str(r#"{"deviceId":"#);
+    push_string(text, entry.device);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        r#","connectedAt":{},"actions":{}"#,
+        entry.connected_at, entry.actions
+    );
+    if let Some(user) = entry.user {
+        push_member(text, "userId", user);
+    }
+    text.push('}');
 }
 
 /// `{"type":"dispatch_inbound","id","action","input"?,"from"?}`.

@@ -1,7 +1,9 @@
 //! Binary frames and their numbers: the frame cases of `sync-frames.json`, and what they leave open.
 
 use bytes::Bytes;
-use epicenter_sync::{Frame, FrameError, encode_step1, encode_step2, encode_update};
+use epicenter_sync::{
+    Frame, FrameError, carries_update, encode_step1, encode_step2, encode_update,
+};
 use epicenter_update::lib0::{Reader, write_var_uint};
 use epicenter_update::{Limits, StateVector, validate};
 use proptest::prelude::*;
@@ -113,6 +115,30 @@ fn a_length_that_is_not_there_reserves_nothing() {
     // 2^53-1 bytes are named, three are there.
     let message = Bytes::from_static(b"\x02\xff\xff\xff\xff\xff\xff\xff\x0f\x01\x02\x03");
     assert_eq!(Frame::parse(&message), Err(FrameError::Malformed));
+}
+
+#[test]
+fn what_carries_an_update_is_told_by_its_subtype_however_broken_the_rest_is() {
+    for message in [
+        &[1][..],
+        &[2],
+        &[2, 0],
+        &[1, 9, 1],
+        &[0x82, 0, 1],
+        &[2, 1, 0],
+    ] {
+        assert!(carries_update(message), "{message:?}");
+    }
+    for message in [
+        &[][..],
+        &[0],
+        &[0, 1, 0],
+        &[3, 1, 0],
+        &[0x82],
+        &[0x82, 1, 0],
+    ] {
+        assert!(!carries_update(message), "{message:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Presence and dispatch.
 
 use epicenter_sync::{
-    ClientText, PresenceEntry, TextError, action_failed, encode_dispatch_inbound,
-    encode_dispatch_result, encode_presence, recipient_offline,
+    ClientText, PresenceEntry, PresenceLists, TextError, action_failed, encode_dispatch_inbound,
+    encode_dispatch_result, encode_presence, encode_refused, encode_saved, recipient_offline,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -274,6 +274,27 @@ fn presence_lists_devices_as_given() {
 }
 
 #[test]
+fn each_list_leaves_one_entry_out() {
+    let ids = ["a", "b\"", "c"];
+    let entries = ids.map(|device| PresenceEntry {
+        device,
+        connected_at: 7,
+        actions: "{}",
+        user: None,
+    });
+    let lists = PresenceLists::new(entries);
+    for position in 0..ids.len() {
+        let mut others = entries.to_vec();
+        others.remove(position);
+        assert_eq!(lists.without(position), encode_presence(&others));
+    }
+    let alone = PresenceLists::new(entries.into_iter().take(1));
+    let nobody = r#"{"type":"presence","devices":[]}"#;
+    assert_eq!(alone.without(0), nobody);
+    assert_eq!(encode_presence(&[]), nobody);
+}
+
+#[test]
 fn calls_are_passed_on_with_what_the_caller_gave() {
     let check = |text: String, expect: &str| assert_eq!(text, expect);
     check(
@@ -302,6 +323,19 @@ fn calls_are_passed_on_with_what_the_caller_gave() {
     );
 }
 
+#[test]
+fn a_client_hears_what_became_of_its_updates() {
+    assert_eq!(encode_saved(0), r#"{"type":"saved","count":0}"#);
+    assert_eq!(
+        encode_saved(u64::MAX),
+        r#"{"type":"saved","count":18446744073709551615}"#
+    );
+    assert_eq!(
+        encode_refused(3, "a \"limit\""),
+        r#"{"type":"refused","frame":3,"reason":"a \"limit\""}"#
+    );
+}
+
 proptest! {
     #[test]
     fn what_the_hub_says_is_json_and_no_message_of_a_client(
@@ -314,6 +348,8 @@ proptest! {
             encode_presence(&[entry, entry]),
             encode_dispatch_inbound(&id, &action, Some("{}"), Some((user.as_deref(), &id))),
             encode_dispatch_result(&id, &recipient_offline(&device)),
+            encode_refused(7, &action),
+            encode_saved(7),
             encode_dispatch_result(&id, &action_failed(&action, &device)),
         ] {
             prop_assert!(serde_json::from_str::<Value>(&text).is_ok());
