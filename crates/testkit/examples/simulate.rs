@@ -46,7 +46,11 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(stdout(), "{failure}")?;
     }
     let took = begin.elapsed().as_secs_f64();
-    writeln!(stdout(), "{seeds} seeds from {from}, {} failed, {took:.1} s: {tally:?}", failures.len())?;
+    writeln!(
+        stdout(),
+        "{seeds} seeds from {from}, {} failed, {took:.1} s: {tally:?}",
+        failures.len()
+    )?;
     Ok(ExitCode::from(u8::from(!failures.is_empty())))
 }
 

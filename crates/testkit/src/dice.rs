@@ -13,9 +13,9 @@ impl Dice {
 
     /// A sequence that a seed, a name and a number make up, so that it does not matter who asks first.
     pub(crate) fn named(seed: u64, name: &str, number: u64) -> Self {
-        let name = name
-            .bytes()
-            .fold(seed, |state, byte| mix(state ^ u64::from(byte)).wrapping_add(STEP));
+        let name = name.bytes().fold(seed, |state, byte| {
+            mix(state ^ u64::from(byte)).wrapping_add(STEP)
+        });
         Self(mix(name ^ mix(number)))
     }
 

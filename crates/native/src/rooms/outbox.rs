@@ -149,9 +149,10 @@ impl Outbox {
         }
     }
 
-    /// Bytes that are queued.
-    pub fn queued_bytes(&self) -> usize {
-        self.lock().bytes
+    /// Frames that are queued, and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.len(), state.bytes)
     }
 
     /// Whether a close waits for what is queued before it.

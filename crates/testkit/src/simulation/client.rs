@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epicenter_identity::{
-    Access, ClientId, DeviceId, GrantId, OwnerId, RoomName, Scopes, UserId,
-};
+use epicenter_identity::{Access, ClientId, DeviceId, GrantId, OwnerId, RoomName, Scopes, UserId};
 use epicenter_room::Message;
 use epicenter_sync::{encode_step1, encode_step2, encode_update};
 use serde_json::{Value, json};
@@ -101,7 +99,13 @@ impl Client {
     pub(super) fn access(&self) -> Access {
         let owner: &OwnerId = self.name.owner();
         let client = ClientId::parse("simulated").expect("a plain name");
-        Access::authenticated_as(self.user(), owner.clone(), client, self.grant(), Scopes::all())
+        Access::authenticated_as(
+            self.user(),
+            owner.clone(),
+            client,
+            self.grant(),
+            Scopes::all(),
+        )
     }
 
     /// A connection has opened: what is said first.
@@ -140,9 +144,7 @@ impl Client {
     pub(super) fn take_over(&mut self, update: &Bytes) -> Option<ToHub> {
         self.document.apply(update);
         self.remember(update);
-        self.dice
-            .one_in(2)
-            .then(|| binary(encode_update(update)))
+        self.dice.one_in(2).then(|| binary(encode_update(update)))
     }
 
     fn remember(&mut self, update: &Bytes) {
@@ -176,10 +178,12 @@ impl Client {
             2 => binary(Bytes::from_static(&[0, 1])),
             // Client 0, which nobody is.
             3 => binary(encode_update(&[
-                0, 0, 1, 0, 0, 0, 1, 40, 8, 5, b'm', b'e', b't', b'a', b'k', 4, 1, 1, 1, 0, 1, 1, 1,
-                1, 0, 119, 1, b'v', 0,
+                0, 0, 1, 0, 0, 0, 1, 40, 8, 5, b'm', b'e', b't', b'a', b'k', 4, 1, 1, 1, 0, 1, 1,
+                1, 1, 0, 119, 1, b'v', 0,
             ])),
-            4 => text(&json!({"type": "dispatch_response", "id": "never-asked", "result": {"data": 1, "error": null}})),
+            4 => text(
+                &json!({"type": "dispatch_response", "id": "never-asked", "result": {"data": 1, "error": null}}),
+            ),
             _ => text(&json!({"type": "no such thing"})),
         }
     }

@@ -71,9 +71,10 @@ impl Disk {
     pub(super) fn ends_at(&self) -> u64 {
         let state = &mut *lock(&self.state);
         let weather = state.weather;
-        let takes = state
-            .dice
-            .between(weather.fastest_ms, weather.slowest_ms.max(weather.fastest_ms));
+        let takes = state.dice.between(
+            weather.fastest_ms,
+            weather.slowest_ms.max(weather.fastest_ms),
+        );
         (self.scene.now() + takes).max(weather.stalled_until)
     }
 
@@ -85,7 +86,9 @@ impl Disk {
         if fails(state.weather.write_fails, &mut state.dice) {
             // A part of it is there all the same.
             let part = state.dice.below(bytes.len() as u64) as usize;
-            state.cache.extend_from_slice(bytes.get(..part).unwrap_or_default());
+            state
+                .cache
+                .extend_from_slice(bytes.get(..part).unwrap_or_default());
             return Err("the disk does not write");
         }
         state.cache.extend_from_slice(bytes);

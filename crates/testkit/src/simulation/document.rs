@@ -193,7 +193,15 @@ impl Forest {
 
     fn insert_root(&mut self, dice: &mut Dice, client: u64, document: &Document) -> Bytes {
         let words = dice.pick(&WORDS).copied().unwrap_or("a");
-        self.add(client, document, Place::Text, None, (None, None), Body::Words(words), None)
+        self.add(
+            client,
+            document,
+            Place::Text,
+            None,
+            (None, None),
+            Body::Words(words),
+            None,
+        )
     }
 
     fn insert_text(&mut self, dice: &mut Dice, client: u64, document: &Document) -> Option<Bytes> {
@@ -230,7 +238,15 @@ impl Forest {
         let right = if dice.one_in(2) { None } else { element(dice) };
         let right = right.filter(|right| Some(*right) != origin);
         let words = dice.pick(&WORDS).copied()?;
-        Some(self.add(client, document, place, None, (origin, right), Body::Words(words), None))
+        Some(self.add(
+            client,
+            document,
+            place,
+            None,
+            (origin, right),
+            Body::Words(words),
+            None,
+        ))
     }
 
     fn set_key(&mut self, dice: &mut Dice, client: u64, document: &Document) -> Option<Bytes> {
@@ -248,7 +264,15 @@ impl Forest {
             1 => Body::Nested(Nested::Text),
             _ => Body::Number(dice.below(64) as u8),
         };
-        Some(self.add(client, document, place, Some(key), (before, None), body, before.map(|id| (id, 1))))
+        Some(self.add(
+            client,
+            document,
+            place,
+            Some(key),
+            (before, None),
+            body,
+            before.map(|id| (id, 1)),
+        ))
     }
 
     /// The entry that this copy shows under a key: the last one that the highest clients lead to.
@@ -346,7 +370,10 @@ fn write_item(out: &mut Vec<u8>, item: &Item, right: Option<Id>, body: &Body) {
             | flag(right.is_some(), 0x40)
             | flag(item.key.is_some(), 0x20),
     );
-    item.origin.into_iter().chain(right).for_each(|id| write_id(out, id));
+    item.origin
+        .into_iter()
+        .chain(right)
+        .for_each(|id| write_id(out, id));
     if item.origin.is_none() && right.is_none() {
         match item.place {
             Place::Text => write_root(out, "text"),

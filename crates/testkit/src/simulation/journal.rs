@@ -186,9 +186,9 @@ fn whole_record(content: &[u8], at: usize) -> Option<(&[u8], usize)> {
 }
 
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(bytes.len() as u64, |sum, byte| mix(sum ^ u64::from(*byte)).wrapping_add(1))
+    bytes.iter().fold(bytes.len() as u64, |sum, byte| {
+        mix(sum ^ u64::from(*byte)).wrapping_add(1)
+    })
 }
 
 /// One room's log.
@@ -248,7 +248,10 @@ impl RoomLog {
     }
 
     pub(super) fn extent(&self) -> Extent {
-        let state = self.rows.first().filter(|(_, kind, _)| *kind == Kind::State);
+        let state = self
+            .rows
+            .first()
+            .filter(|(_, kind, _)| *kind == Kind::State);
         let end = if state.is_some() { self.state_end } else { 0 };
         let rest = self.rows.iter().filter(|(seq, ..)| *seq > end);
         Extent {
@@ -322,7 +325,11 @@ impl Index {
                 room.state_end = *upto;
                 let state = upto - u64::from(pending.is_some());
                 let mut rows = vec![(state, Kind::State, ready.clone())];
-                rows.extend(pending.iter().map(|body| (*upto, Kind::Pending, body.clone())));
+                rows.extend(
+                    pending
+                        .iter()
+                        .map(|body| (*upto, Kind::Pending, body.clone())),
+                );
                 rows.extend(room.rows.drain(..).filter(|(seq, ..)| seq > upto));
                 room.rows = rows;
             }

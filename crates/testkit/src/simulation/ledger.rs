@@ -111,7 +111,11 @@ impl Ledger {
     }
 
     /// These entries are durable.
-    pub(super) fn commit(&self, room: &RoomName, entries: impl Iterator<Item = (Kind, bytes::Bytes)>) {
+    pub(super) fn commit(
+        &self,
+        room: &RoomName,
+        entries: impl Iterator<Item = (Kind, bytes::Bytes)>,
+    ) {
         let mut rooms = lock(&self.rooms);
         let account = rooms.entry(room.clone()).or_default();
         for (kind, body) in entries {
@@ -121,7 +125,9 @@ impl Ledger {
             if matches!(kind, Kind::Ready | Kind::Pending | Kind::State) {
                 match Content::of(&body) {
                     Some(content) => account.gain(&content),
-                    None => self.scene.violate(|| format!("{room}: what was stored does not parse")),
+                    None => self
+                        .scene
+                        .violate(|| format!("{room}: what was stored does not parse")),
                 }
             }
         }
@@ -137,7 +143,12 @@ impl Ledger {
             account.lives = log.lives;
         }
         if !self.forgives {
-            self.expect(room, "the disk has lost what others have seen", &content, &account.seen);
+            self.expect(
+                room,
+                "the disk has lost what others have seen",
+                &content,
+                &account.seen,
+            );
         } else {
             account.seen = Content::default();
         }
@@ -148,10 +159,20 @@ impl Ledger {
     /// A room's log was replaced: it says no less than before.
     pub(super) fn replaced(&self, room: &RoomName, before: &RoomLog, after: &RoomLog) {
         let content = content_of(after);
-        self.expect(room, "a compaction has lost something", &content, &content_of(before));
+        self.expect(
+            room,
+            "a compaction has lost something",
+            &content,
+            &content_of(before),
+        );
         let mut rooms = lock(&self.rooms);
         let account = rooms.entry(room.clone()).or_default();
-        self.expect(room, "a compaction has lost what others have seen", &content, &account.seen);
+        self.expect(
+            room,
+            "a compaction has lost what others have seen",
+            &content,
+            &account.seen,
+        );
         account.gain(&content);
     }
 

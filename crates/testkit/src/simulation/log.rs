@@ -23,6 +23,8 @@ use super::scene::lock;
 const ENTRY_OVERHEAD: usize = 16;
 /// Entries behind a state that one commit copies.
 const MAX_COPIES: usize = 64;
+/// Appends that a room may make while the queue is full: of the input that made it load, and of what that frees.
+const MAX_WHILE_FULL: usize = 3;
 /// How the answer to a room begins that has lost count of its entries.
 const MISCOUNTED: &str = "was appended where the next one is";
 
@@ -41,6 +43,10 @@ struct State {
     queue: VecDeque<Request>,
     /// Of everything that has not been answered.
     bytes: usize,
+    /// Of the request that came last.
+    newest: usize,
+    /// Appends of each room since the queue was last not full.
+    while_full: BTreeMap<RoomName, usize>,
     /// The same by room, appends only.
     undecided: BTreeMap<RoomName, usize>,
     wakers: Vec<Box<dyn FnOnce() + Send>>,
@@ -105,7 +111,10 @@ impl SimLog {
         let (left, wakers) = {
             let mut state = lock(&self.state);
             state.is_dead = true;
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.wakers))
+            (
+                std::mem::take(&mut state.queue),
+                std::mem::take(&mut state.wakers),
+            )
         };
         for request in left {
             let verdict = refused(&request, "the process is gone");
@@ -114,10 +123,10 @@ impl SimLog {
         wakers.into_iter().for_each(|wake| wake());
     }
 
-    /// All bytes that wait, and of the room that has most.
-    pub(super) fn waiting_bytes(&self) -> (usize, usize) {
+    /// The bytes of the room that has most of them waiting.
+    pub(super) fn most_waiting_bytes(&self) -> usize {
         let state = lock(&self.state);
-        (state.bytes, state.undecided.values().copied().max().unwrap_or(0))
+        state.undecided.values().copied().max().unwrap_or(0)
     }
 
     /// Everything that a room's log holds, for the checks at the end.
@@ -135,8 +144,10 @@ impl SimLog {
         {
             let mut state = lock(&self.state);
             if !state.is_dead {
-                state.bytes += request.weight();
+                state.newest = request.weight();
+                state.bytes += state.newest;
                 if let Request::Append(append) = &request {
+                    self.count_while_full(&mut state, &append.room);
                     let bytes = state.undecided.entry(append.room.clone()).or_default();
                     *bytes += append.append.bytes();
                 }
@@ -147,6 +158,21 @@ impl SimLog {
         }
         let verdict = refused(&request, "the process is gone");
         answer(request, verdict);
+    }
+
+    /// Rooms stop reading when the log is full: what they hand over then belongs to what they had read before.
+    fn count_while_full(&self, state: &mut State, room: &RoomName) {
+        if state.bytes - state.newest < self.max_queue_bytes {
+            state.while_full.clear();
+            return;
+        }
+        let count = state.while_full.entry(room.clone()).or_default();
+        *count += 1;
+        if *count > MAX_WHILE_FULL {
+            self.engine
+                .scene()
+                .violate(|| format!("{room} goes on appending although the log is full"));
+        }
     }
 
     /// Has the writer take what waits, if it does nothing else.
@@ -183,9 +209,11 @@ impl SimLog {
                 self.engine.scene().violate(|| what.to_string());
             }
         }
-        self.engine
-            .scene()
-            .note(format_args!("commit of {} requests, {} effective", count, ops.len()));
+        self.engine.scene().note(format_args!(
+            "commit of {} requests, {} effective",
+            count,
+            ops.len()
+        ));
         let written = if ops.is_empty() {
             Ok(())
         } else {
@@ -226,9 +254,16 @@ impl SimLog {
             match outcome {
                 Ok(()) => self.apply(&mut state, &ops),
                 Err(reason) => {
-                    self.engine.scene().note(format_args!("commit failed: {reason}"));
-                    verdicts = batch.iter().map(|request| refused(request, reason)).collect();
-                    batch.iter().for_each(|request| condemn(&mut state, request));
+                    self.engine
+                        .scene()
+                        .note(format_args!("commit failed: {reason}"));
+                    verdicts = batch
+                        .iter()
+                        .map(|request| refused(request, reason))
+                        .collect();
+                    batch
+                        .iter()
+                        .for_each(|request| condemn(&mut state, request));
                     if !state.is_dead {
                         self.find_out(&mut state);
                     }
@@ -243,7 +278,11 @@ impl SimLog {
                 }
             }
             let is_full = state.bytes >= self.max_queue_bytes;
-            if is_full { Vec::new() } else { std::mem::take(&mut state.wakers) }
+            if is_full {
+                Vec::new()
+            } else {
+                std::mem::take(&mut state.wakers)
+            }
         };
         for (request, verdict) in batch.into_iter().zip(verdicts) {
             answer(request, verdict);
@@ -300,7 +339,9 @@ fn stage(state: &mut State, batch: &[Request]) -> (Vec<Op>, Vec<Verdict>) {
     let mut verdicts = Vec::new();
     for request in batch {
         let verdict = match request {
-            Request::Append(request) => Verdict::Append(stage_append(state, &staged, request, &mut ops)),
+            Request::Append(request) => {
+                Verdict::Append(stage_append(state, &staged, request, &mut ops))
+            }
             Request::Replace(replacement) => {
                 Verdict::Replace(stage_replacement(&staged, replacement, &mut ops))
             }
@@ -366,7 +407,10 @@ fn stage_replacement(
         .get(&replacement.room)
         .filter(|log| log.log == replacement.log.0 && log.status == RoomStatus::Live)
         .ok_or(ReplaceError::Stale)?;
-    let copies = log.rows.iter().filter(|(seq, ..)| *seq > replacement.upto.0);
+    let copies = log
+        .rows
+        .iter()
+        .filter(|(seq, ..)| *seq > replacement.upto.0);
     if copies.count() > MAX_COPIES {
         return Err(ReplaceError::Stale);
     }
@@ -420,7 +464,10 @@ impl Log for LogPort {
     ) -> Result<StoredRoom, ReadError> {
         self.0.engine.interlude();
         if lock(&self.0.state).is_dead || self.0.disk.fails_to_read() {
-            self.0.engine.scene().note(format_args!("a read of {room} failed"));
+            self.0
+                .engine
+                .scene()
+                .note(format_args!("a read of {room} failed"));
             return Err(ReadError(format!("{room}: the disk does not read")));
         }
         let stored = {

@@ -168,8 +168,12 @@ impl Pipe {
         if let Some(at) = state.revoked_at
             && now > at + REVOKED_WITHIN_MS
         {
-            self.scene
-                .violate(|| format!("link {} is told something although it was revoked", self.link));
+            self.scene.violate(|| {
+                format!(
+                    "link {} is told something although it was revoked",
+                    self.link
+                )
+            });
         }
         let name = format!("link {}", self.link);
         match opcode {
@@ -179,14 +183,16 @@ impl Pipe {
                 self.send(state, Some(FromHub::Text(text)), 0);
             }
             2 => match Frame::parse(&payload) {
-                Ok(Frame::Step1(vector)) => match StateVector::decode(&vector, &Limits::default()) {
-                    Ok(vector) => {
-                        self.ledger
-                            .show(&self.room, &name, &Content::counted(&vector));
-                        self.send(state, Some(FromHub::Step1(vector)), 0);
+                Ok(Frame::Step1(vector)) => {
+                    match StateVector::decode(&vector, &Limits::default()) {
+                        Ok(vector) => {
+                            self.ledger
+                                .show(&self.room, &name, &Content::counted(&vector));
+                            self.send(state, Some(FromHub::Step1(vector)), 0);
+                        }
+                        Err(error) => self.scene.violate(|| format!("{name}: step 1: {error}")),
                     }
-                    Err(error) => self.scene.violate(|| format!("{name}: step 1: {error}")),
-                },
+                }
                 Ok(Frame::Step2(update) | Frame::Update(update)) => match Content::of(&update) {
                     Some(content) => {
                         self.ledger.show(&self.room, &name, &content);
@@ -206,12 +212,17 @@ impl Pipe {
     fn inspect_text(&self, state: &mut State, text: &Value) {
         let kind = text.get("type").and_then(Value::as_str);
         if kind == Some("refused") {
-            state.refused.extend(text.get("frame").and_then(Value::as_u64));
+            state
+                .refused
+                .extend(text.get("frame").and_then(Value::as_u64));
         }
         if kind != Some("saved") {
             return;
         }
-        let count = text.get("count").and_then(Value::as_u64).unwrap_or_default();
+        let count = text
+            .get("count")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let (link, known) = (self.link, state.saved);
         if count <= known || count > state.accepted_count {
             let accepted = state.accepted_count;

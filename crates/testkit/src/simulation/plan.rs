@@ -50,7 +50,8 @@ impl Plan {
         let mut mostly = |of: u64| !dice.one_in(of);
         let [crashes, disk_faults, network_faults] = [mostly(3), mostly(3), mostly(4)];
         let [revocations, calls, gaps] = [mostly(2), mostly(6), mostly(3)];
-        let [deletions, suspensions, jumps, nonsense] = [!mostly(5), !mostly(4), !mostly(4), mostly(2)];
+        let [deletions, suspensions, jumps, nonsense] =
+            [!mostly(4), !mostly(3), !mostly(4), mostly(2)];
         let disk_lies = !mostly(20);
         Self {
             seed,

@@ -83,8 +83,9 @@ impl Socket {
         self.is_leaving
     }
 
-    pub(super) fn queued_bytes(&self) -> usize {
-        self.outbox.queued_bytes()
+    /// Frames and bytes that wait for the client.
+    pub(super) fn outbox(&self) -> (usize, usize) {
+        self.outbox.queued()
     }
 
     /// Commands and bytes that wait for the room.

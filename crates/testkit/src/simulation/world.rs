@@ -185,8 +185,7 @@ impl World {
 
     fn happens_in(&mut self, delay: u64, happening: Happening) {
         let rank = self.dice.next();
-        self.agenda
-            .add(self.scene.now() + delay, rank, happening);
+        self.agenda.add(self.scene.now() + delay, rank, happening);
     }
 
     fn happens_at(&mut self, at: u64, happening: Happening) {
@@ -330,18 +329,23 @@ impl World {
             let Some(socket) = &found.socket else {
                 continue;
             };
-            self.bound(*link, "outbox bytes", socket.queued_bytes(), limits.max_outbound_bytes + largest);
+            let (frames, queued) = socket.outbox();
+            // One frame may be larger than the whole queue.
+            if frames > 1 {
+                self.bound(*link, "outbox bytes", queued, limits.max_outbound_bytes);
+            }
             let (commands, bytes) = socket.inbox();
             self.bound(*link, "inbox commands", commands, limits.max_inbox_commands);
             self.bound(*link, "inbox bytes", bytes, limits.max_inbox_bytes);
         }
         if let Some(process) = &self.process {
-            let (all, most) = process.log.waiting_bytes();
-            let rooms = self.rooms.len();
-            // Every room may hand one more input over after the queue is full, and a compaction.
-            let slack = rooms * 2 * largest;
-            self.bound(0, "log queue bytes", all, limits.max_log_queue_bytes + slack);
-            self.bound(0, "bytes of one room in flight", most, room.max_in_flight_bytes + largest);
+            let most = process.log.most_waiting_bytes();
+            self.bound(
+                0,
+                "bytes of one room in flight",
+                most,
+                room.max_in_flight_bytes + largest,
+            );
         }
     }
 

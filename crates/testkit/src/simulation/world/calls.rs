@@ -134,7 +134,8 @@ impl World {
         let Some(call) = self.calls.get_mut(&task) else {
             return;
         };
-        let Poll::Ready(answer) = call.future.as_mut().poll(&mut Context::from_waker(&waker)) else {
+        let Poll::Ready(answer) = call.future.as_mut().poll(&mut Context::from_waker(&waker))
+        else {
             return;
         };
         if let Some(call) = self.calls.remove(&task) {
@@ -146,8 +147,11 @@ impl World {
     fn answered(&mut self, call: &PendingCall, answer: Answer) {
         let client = &mut self.clients[call.client];
         let name = client.name.clone();
-        self.scene
-            .note(format_args!("client {} is answered {}", call.client, brief(&answer)));
+        self.scene.note(format_args!(
+            "client {} is answered {}",
+            call.client,
+            brief(&answer)
+        ));
         match answer {
             Answer::Update { update, .. } => {
                 let Some(content) = Content::of(&update) else {
@@ -156,6 +160,15 @@ impl World {
                     return;
                 };
                 self.ledger.show(&name, "an HTTP caller", &content);
+                let (lives, durable) = self.ledger.durable(&name);
+                if lives == call.lives && !durable.covers(&content) {
+                    let lacks = durable.lacks(&content);
+                    self.scene.violate(|| {
+                        format!(
+                            "{name}: a caller is shown {lacks} of a life of the room that has ended"
+                        )
+                    });
+                }
                 client.document.apply(&update);
                 let has = merged(&[call.held.clone(), update]);
                 self.expect_fresh(call, &has, &format!("{name}: an answer"));
@@ -197,7 +210,10 @@ impl World {
 
 fn with_consequences(update: &Bytes) -> Content {
     let compacted = Update::parse(update, &ANY).map(|update| compact(&update, Collect::Deleted));
-    compacted.ok().and_then(|update| Content::of(&update)).unwrap_or_default()
+    compacted
+        .ok()
+        .and_then(|update| Content::of(&update))
+        .unwrap_or_default()
 }
 
 fn brief(answer: &Answer) -> String {

@@ -12,7 +12,7 @@ use epicenter_server::ports::Rooms;
 use super::{Happening, World, calm_weather};
 use crate::simulation::client::{Client, Standing, device_of};
 use crate::simulation::disk::Weather;
-use crate::simulation::document::{digest, merged};
+use crate::simulation::document::{Document, digest, merged};
 
 /// Rounds of reconnection after which all copies must be equal: each brings at least one missing piece to the room.
 const MAX_ROUNDS: usize = 8;
@@ -35,7 +35,11 @@ impl World {
         if self.process.is_none() {
             self.happens_in(1, Happening::Boot);
         }
-        let links: Vec<(u64, bool)> = self.links.iter().map(|(id, link)| (*id, link.is_cut)).collect();
+        let links: Vec<(u64, bool)> = self
+            .links
+            .iter()
+            .map(|(id, link)| (*id, link.is_cut))
+            .collect();
         for (id, is_cut) in links {
             if is_cut {
                 self.happens_in(1, Happening::HubLearns(id));
@@ -69,6 +73,7 @@ impl World {
         loop {
             self.run_for(ROUND_MS)?;
             self.check_answers()?;
+            self.check_fan_out()?;
             self.reconnect();
             self.run_for(SETTLED_MS)?;
             rounds += 1;
@@ -144,14 +149,44 @@ impl World {
             }
             if digests.len() > 1 {
                 let clients: Vec<usize> = digests.into_values().collect();
-                return Some(format!("copies of room {room} differ: {}", self.compare(&clients)));
+                return Some(format!(
+                    "copies of room {room} differ: {}",
+                    self.compare(&clients)
+                ));
             }
         }
         None
     }
 
+    /// Where the hub has everything and misses nothing, everybody who is connected has it too, without asking again.
+    fn check_fan_out(&self) -> Result<(), String> {
+        for (number, room) in self.rooms.iter().enumerate() {
+            let mut hub = Document::default();
+            for entry in self.stored(room) {
+                hub.apply(&entry);
+            }
+            let online = self
+                .clients
+                .iter()
+                .filter(|client| client.room == number && client.standing == Standing::Online);
+            let is_complete = !hub.has_gaps()
+                && online
+                    .clone()
+                    .all(|client| hub.content().covers(client.document.content()));
+            for client in online.filter(|_| is_complete) {
+                if !client.document.state_vector().covers(hub.state_vector()) {
+                    let lacks = client.document.content().lacks(hub.content());
+                    return Err(format!("client {} was not sent {lacks}", client.number));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn compare(&self, clients: &[usize]) -> String {
-        let all = clients.iter().flat_map(|one| clients.iter().map(move |other| (one, other)));
+        let all = clients
+            .iter()
+            .flat_map(|one| clients.iter().map(move |other| (one, other)));
         let lacks = all.filter(|(one, other)| one != other).map(|(one, other)| {
             let lacks = self.clients[*one].document.content();
             let lacks = lacks.lacks(self.clients[*other].document.content());
@@ -164,7 +199,10 @@ impl World {
         let before = self.scene.now() - ROUND_MS;
         for client in &self.clients {
             if let Some((id, _)) = client.asked.iter().find(|(_, at)| **at < before) {
-                return Err(format!("call {id} of client {} is never answered", client.number));
+                return Err(format!(
+                    "call {id} of client {} is never answered",
+                    client.number
+                ));
             }
         }
         match self.oldest_call() {
@@ -218,7 +256,9 @@ impl World {
             let open = self.clients.iter().filter(|client| client.room == number);
             let open = open.filter(|client| client.link.is_some()).count() as u64;
             if connections != open {
-                return Err(format!("{room} is listed with {connections} connections of {open}"));
+                return Err(format!(
+                    "{room} is listed with {connections} connections of {open}"
+                ));
             }
         }
         Ok(())
@@ -233,7 +273,9 @@ impl World {
             let copy = self.clients.iter_mut().find(|client| client.room == room);
             let shown = copy.map_or(stored, |client| client.document.digest());
             if stored != shown {
-                return Err(format!("the log of {name} differs from its clients' copies"));
+                return Err(format!(
+                    "the log of {name} differs from its clients' copies"
+                ));
             }
             expected.push(shown);
         }
@@ -241,18 +283,25 @@ impl World {
     }
 
     fn stored_digest(&self, room: &RoomName) -> [u8; 32] {
-        let Some(process) = &self.process else {
-            return [0; 32];
-        };
-        let stored = process.log.whole(room);
-        let entries: Vec<Bytes> = stored.ready.into_iter().chain(stored.pending).collect();
-        digest(&merged(&entries))
+        digest(&merged(&self.stored(room)))
+    }
+
+    fn stored(&self, room: &RoomName) -> Vec<Bytes> {
+        let stored = self.process.as_ref().map(|process| process.log.whole(room));
+        let stored = stored.unwrap_or_default();
+        stored.ready.into_iter().chain(stored.pending).collect()
     }
 
     /// When everybody has gone, the hub comes to rest and keeps nothing in memory.
     fn check_that_rooms_leave(&mut self) -> Result<(), String> {
         for number in 0..self.clients.len() {
             self.hang_up_politely(number);
+        }
+        self.run_for(SETTLED_MS)?;
+        // A room that nobody has opened for long is asked for once more, one is deleted.
+        let last = self.clients.iter().rposition(|client| client.room > 0);
+        if let Some(last) = last.filter(|_| self.plan.deletions) {
+            self.call(last, Request::Delete, Bytes::new(), None);
         }
         self.run_for(DESERTED_MS)?;
         let Some(process) = &self.process else {
@@ -268,6 +317,13 @@ impl World {
     /// Devices that know nothing get all of it.
     fn check_newcomers(&mut self, expected: &[[u8; 32]]) -> Result<(), String> {
         let first = self.clients.len();
+        for room in 0..self.rooms.len() {
+            let old = self.clients.iter().position(|client| client.room == room);
+            if let (Some(old), RoomStatus::Deleted) = (old, self.status(room)) {
+                self.call(old, Request::Restore, Bytes::new(), None);
+            }
+        }
+        self.run_for(SETTLED_MS)?;
         for room in 0..self.rooms.len() {
             let name = self.rooms[room].clone();
             let client = Client::new(&self.scene, first + room, room, name);

@@ -19,8 +19,8 @@ impl World {
         let next = 100 + self.dice.below(4_000);
         self.happens_in(next, Happening::Weather);
         let calm = calm_weather(&self.plan);
-        let weather = match self.dice.below(8) {
-            0 => Weather {
+        let weather = match self.dice.below(9) {
+            0 | 8 => Weather {
                 stalled_until: self.scene.now() + self.dice.below(6_000),
                 ..calm
             },
@@ -85,7 +85,11 @@ impl World {
                 link.pipe.break_off();
                 link.socket = None;
             }
-            let noticed = self.dice.below(if self.dice.clone().one_in(3) { 8_000 } else { 100 });
+            let noticed = self.dice.below(if self.dice.clone().one_in(3) {
+                8_000
+            } else {
+                100
+            });
             self.happens_in(noticed, Happening::ClientLearns(id));
         }
         self.bury(process);

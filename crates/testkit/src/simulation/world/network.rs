@@ -158,7 +158,8 @@ impl World {
         while let Some((at, _)) = link.uplink.front()
             && *at <= now
         {
-            if let (Some((_, message)), Some(socket)) = (link.uplink.pop_front(), &mut link.socket) {
+            if let (Some((_, message)), Some(socket)) = (link.uplink.pop_front(), &mut link.socket)
+            {
                 socket.receive(message);
             }
         }
@@ -168,7 +169,11 @@ impl World {
     pub(super) fn poll_socket(&mut self, id: u64) {
         let now = self.scene.now();
         let waker = self.scene.waker(TaskId(id));
-        let Some(socket) = self.links.get_mut(&id).and_then(|link| link.socket.as_mut()) else {
+        let Some(socket) = self
+            .links
+            .get_mut(&id)
+            .and_then(|link| link.socket.as_mut())
+        else {
             return;
         };
         match socket.poll(&waker, now) {
