@@ -1,14 +1,16 @@
 //! The order of a merge, and repetition, make no difference.
 #![no_main]
 
-use epicenter_fuzz::{Input, parse};
-use epicenter_update::{content_digest, merge};
+use epicenter_fuzz::{Input, limits, parse};
+use epicenter_update::{content_digest, merge, merge_bytes};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let input = Input::read(bytes);
     let mut updates = input.parsed();
     let merged = merge(&updates);
+    let bytes: Vec<&[u8]> = updates.iter().map(|update| update.as_bytes()).collect();
+    assert_eq!(merge_bytes(&bytes, &limits()).as_ref(), Ok(&merged), "from bytes");
     let read = parse(&merged);
     assert_eq!(merge(&[read.clone()]), merged, "a merge of a merge");
     updates.reverse();

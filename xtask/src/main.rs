@@ -3,7 +3,9 @@
 //! `cargo xtask NAME` runs one of them; without a name it lists them. Each check is a module with one `run`, reads the
 //! workspace as it stands and fails with every violation it found, not only the first.
 
+mod algebra_mutants;
 mod bench;
+mod copy;
 mod documentation;
 mod imports;
 mod mutants;
@@ -47,6 +49,11 @@ const TASKS: &[Task] = &[
         mutants::run,
     ),
     (
+        "algebra-mutants",
+        "plant systematic faults in the update algebra and run its tests on each; never part of CI",
+        algebra_mutants::run,
+    ),
+    (
         "bench",
         "install the peers of the identity benchmark below target/ and run it; never part of CI",
         bench::run,
@@ -66,7 +73,7 @@ fn main() -> ExitCode {
     else {
         let mut usage = "usage: cargo xtask NAME\n".to_owned();
         for (name, about, _) in TASKS {
-            usage.push_str(&format!("  {name:<8} {about}\n"));
+            usage.push_str(&format!("  {name:<15} {about}\n"));
         }
         say(&usage);
         return ExitCode::from(1);

@@ -144,6 +144,27 @@ error_names! {
     /// More sockets than a device, user, room or hub may have.
     TooManyConnections = "TooManyConnections", "too_many_connections", 429, 1008,
         "There are too many open connections. Close some, or ask the operator to raise the limit.";
+    /// No key for the provider.
+    ProviderNotConfigured = "ProviderNotConfigured", "provider_not_configured", 503, 1013,
+        "The hub has no key for this provider. Choose another provider, or ask the operator.";
+    /// A model that the hub or its provider does not know.
+    UnknownModel = "UnknownModel", "unknown_model", 400, 4400,
+        "The model is not known. Choose one that GET /api/ai/models lists.";
+    /// A key of the caller's for a provider that takes none.
+    OwnKeyNotAllowed = "OwnKeyNotAllowed", "own_key_not_allowed", 400, 4400,
+        "This provider takes no key of your own here. Leave apiKey out, or choose another provider.";
+    /// The provider failed or was not heard.
+    ProviderUnavailable = "ProviderUnavailable", "provider_unavailable", 502, 1013,
+        "The provider does not answer at the moment. Try again shortly, or choose another model.";
+    /// The provider has had enough.
+    ProviderRateLimited = "ProviderRateLimited", "provider_rate_limited", 429, 1013,
+        "The provider limits how much may be asked. Try again shortly, or choose another model.";
+    /// Too few credits.
+    InsufficientCredits = "InsufficientCredits", "insufficient_credits", 402, 4403,
+        "Your credits do not suffice for this call. Get more, or choose a cheaper model.";
+    /// A call that only paid accounts may make.
+    ModelRequiresPaidPlan = "ModelRequiresPaidPlan", "model_requires_paid_plan", 403, 4403,
+        "This call costs more than an unpaid account may spend at once. Choose a cheaper model or a paid plan.";
 }
 
 impl ErrorName {

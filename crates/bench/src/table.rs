@@ -13,6 +13,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 enum Line {
     Heading(String),
+    Note(String),
     Row {
         label: &'static str,
         decimals: usize,
@@ -35,6 +36,11 @@ impl Table {
         self.lines.push(Line::Heading(text));
     }
 
+    /// Words below a row.
+    pub(crate) fn note(&mut self, text: String) {
+        self.lines.push(Line::Note(text));
+    }
+
     /// One value for each column, in their order; `None` where there is none.
     pub(crate) fn row(&mut self, label: &'static str, decimals: usize, values: Vec<Option<f64>>) {
         self.lines.push(Line::Row {
@@ -44,13 +50,14 @@ impl Table {
         });
     }
 
-    /// Fixed-width text. With two columns or more another one holds the first divided by the second.
+    /// Fixed-width text. Behind the columns stands the first one divided by each of the others.
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
-        let compared = self.columns.len() >= 2;
-        let mut header = self.columns.clone();
-        if compared {
-            header.push("ratio");
+        let mut header: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
+        match self.columns.as_slice() {
+            [] | [_] => {}
+            [_, _] => header.push("ratio".to_owned()),
+            [_, others @ ..] => header.extend(others.iter().map(|other| format!("/ {other}"))),
         }
         // Writing to a string cannot fail.
         let _ = write!(out, "{:LABEL_WIDTH$}", "");
@@ -62,6 +69,9 @@ impl Table {
                 Line::Heading(text) => {
                     let _ = write!(out, "\n\n{text}");
                 }
+                Line::Note(text) => {
+                    let _ = write!(out, "\n  {text}");
+                }
                 Line::Row {
                     label,
                     decimals,
@@ -71,8 +81,10 @@ impl Table {
                     for value in values {
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(*value, *decimals));
                     }
-                    if let (true, [Some(first), Some(second), ..]) = (compared, values.as_slice()) {
-                        let ratio = (*second != 0.0).then(|| first / second);
+                    let (first, others) = values.split_first().unwrap_or((&None, &[]));
+                    for other in others {
+                        let other = other.filter(|other| *other != 0.0);
+                        let ratio = first.zip(other).map(|(first, other)| first / other);
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(ratio, 2));
                     }
                 }
@@ -118,7 +130,21 @@ mod tests {
             "",
             "1 room",
             "  updates/s                                            300           100          3.00",
-            "  p50 ms                                              1.00             -",
+            "  p50 ms                                              1.00             -             -",
+            "",
+        ];
+        assert_eq!(table.render(), expect.join("\n"));
+    }
+
+    #[test]
+    fn three_columns_have_two_ratios_and_notes_stand_below() {
+        let mut table = Table::new(vec!["hub", "yjs", "yrs"]);
+        table.row("merge", 1, vec![Some(1.0), Some(4.0), None]);
+        table.note("yrs not run: more than 60 s".to_owned());
+        let expect = [
+            "                                                       hub           yjs           yrs         / yjs         / yrs",
+            "  merge                                                1.0           4.0             -          0.25             -",
+            "  yrs not run: more than 60 s",
             "",
         ];
         assert_eq!(table.render(), expect.join("\n"));

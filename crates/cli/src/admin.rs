@@ -120,6 +120,12 @@ pub(crate) fn recover(arguments: &PasswordArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `epicenter admin sign-everybody-out`.
+pub(crate) fn sign_everybody_out(place: &PlaceArguments) -> Result<(), Failure> {
+    let accounts = open_place(place)?.sign_everybody_out()?;
+    print(&format!("{accounts} accounts are signed out\n"))
+}
+
 /// `epicenter keys rotate-signing`: prints the id of the new key.
 pub(crate) fn rotate_signing(arguments: &RotateArguments) -> Result<(), Failure> {
     let key = open_place(&arguments.place)?.rotate_signing_key()?;

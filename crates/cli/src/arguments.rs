@@ -20,7 +20,7 @@ const LONG_VERSION: &str = concat!(
     version,
     long_version = LONG_VERSION,
     arg_required_else_help = true,
-    after_help = "Example:\n  epicenter serve\n\nExit codes: 0 success, 1 wrong usage or configuration, 2 the command failed."
+    after_help = "Example:\n  epicenter serve\n\nExit codes: 0 success, 1 wrong usage or configuration, 2 the command failed. `doctor`: 1 when something is wrong."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -53,6 +53,31 @@ pub(crate) enum Command {
         after_help = "Example:\n  epicenter admin user add --email ada@example.org --password-stdin --admin < password.txt"
     )]
     Admin(AdminCommand),
+    /// Write everything that the hub on this machine keeps into one private file
+    ///
+    /// Works while the hub runs and while it does not. Rooms, accounts, tombstones and the configuration are in it; the
+    /// secrets are only with --passphrase-file, sealed. With DATABASE_URL the accounts are a matter for pg_dump.
+    #[command(
+        after_help = "Examples:\n  epicenter backup hub-2026-11-22.backup\n  epicenter backup hub.backup --data-dir /var/lib/epicenter --passphrase-file passphrase.txt"
+    )]
+    Backup(BackupArguments),
+    /// Make a new data directory from a backup
+    ///
+    /// The data directory must be empty or not there. Every hash is checked first. Everybody is signed out, unless
+    /// --keep-sessions is given, and signing keys are made anew: a token that was revoked after the backup stays dead.
+    #[command(
+        after_help = "Examples:\n  epicenter restore hub.backup --data-dir /var/lib/epicenter\n  epicenter restore hub.backup --check"
+    )]
+    Restore(RestoreArguments),
+    /// Check everything that the hub on this machine keeps
+    ///
+    /// Both databases, every room's log, every signing key, secrets and permissions. Changes nothing, and works while the
+    /// hub runs and while it does not. Exit code 1 when something is wrong.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  epicenter doctor --data-dir /var/lib/epicenter\n  epicenter doctor rooms list"
+    )]
+    Doctor(DoctorArguments),
     /// Manage the keys of the hub on this machine
     #[command(subcommand, after_help = "Example:\n  epicenter keys rotate-signing")]
     Keys(KeysCommand),
@@ -138,6 +163,145 @@ pub(crate) struct PlaceArguments {
     pub(crate) config: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<DoctorCommand>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Look at single rooms, and undo what compaction did to one
+    #[command(subcommand, after_help = "Example:\n  epicenter doctor rooms list")]
+    Rooms(RoomsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoomsCommand {
+    /// Print every room: owner, room, state, last entry, bytes, kept generations
+    #[command(
+        after_help = "Examples:\n  epicenter doctor rooms list\n  epicenter doctor rooms list --json"
+    )]
+    List(RoomsArguments),
+    /// Print the generations of a room that are kept: number, last entry, entries, bytes, since when
+    #[command(after_help = "Example:\n  epicenter doctor rooms generations OWNER ROOM")]
+    Generations(GenerationsArguments),
+    /// Merge a generation into its room, or make another room of it; the hub must be stopped
+    ///
+    /// Nothing that came later is lost, and what was deleted since stays deleted. With --as the generation is put into a
+    /// room that has never been, as it was.
+    #[command(
+        after_help = "Examples:\n  epicenter doctor rooms restore-generation OWNER ROOM 17\n  epicenter doctor rooms restore-generation OWNER ROOM 17 --as ROOM-as-it-was"
+    )]
+    RestoreGeneration(RestoreGenerationArguments),
+    /// Print the states that compaction made and did not trust
+    #[command(after_help = "Example:\n  epicenter doctor rooms quarantine")]
+    Quarantine(RoomsArguments),
+    /// Let a log be compacted again of which a state was not trusted; the hub must be stopped
+    #[command(after_help = "Example:\n  epicenter doctor rooms lift-quarantine OWNER ROOM 17")]
+    LiftQuarantine(LiftArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RoomsArguments {
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+/// Which room a command is about.
+#[derive(Args, Debug)]
+pub(crate) struct RoomArguments {
+    /// Owner of the room: the id of an account, or `shared`
+    #[arg(value_name = "OWNER")]
+    pub(crate) owner: String,
+    /// Id of the room
+    #[arg(value_name = "ROOM")]
+    pub(crate) room: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerationsArguments {
+    #[command(flatten)]
+    pub(crate) room: RoomArguments,
+    #[command(flatten)]
+    pub(crate) rooms: RoomsArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RestoreGenerationArguments {
+    #[command(flatten)]
+    pub(crate) room: RoomArguments,
+    /// Number of the generation
+    #[arg(value_name = "LOG")]
+    pub(crate) log: u64,
+    /// Put it into this new room of the same owner instead
+    #[arg(long = "as", value_name = "ROOM")]
+    pub(crate) into: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LiftArguments {
+    #[command(flatten)]
+    pub(crate) room: RoomArguments,
+    /// Number of the log that the state was made of
+    #[arg(value_name = "LOG")]
+    pub(crate) log: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArguments {
+    /// The file to write; it must not exist
+    #[arg(value_name = "TO")]
+    pub(crate) to: PathBuf,
+    /// File with a passphrase under which the secrets are put into the backup
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArguments {
+    /// The file that `epicenter backup` wrote
+    #[arg(value_name = "FROM")]
+    pub(crate) from: PathBuf,
+    /// Only check every hash of the file
+    #[arg(long, conflicts_with_all = ["passphrase_file", "skip_damaged", "keep_sessions", "new_auth_secret"])]
+    pub(crate) check: bool,
+    /// File with the passphrase that opens the secrets in the backup; they are put into the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Restore what is sound of a damaged backup
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+    /// Keep sessions, grants and links of the backup, those that were revoked since included
+    #[arg(long)]
+    pub(crate) keep_sessions: bool,
+    /// Start with any AUTH_SECRET, because the one of the backup is lost
+    #[arg(long)]
+    pub(crate) new_auth_secret: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
     /// Manage accounts
@@ -160,6 +324,12 @@ pub(crate) enum AdminCommand {
     /// and while it does not.
     #[command(after_help = "Example:\n  epicenter admin setup-link")]
     SetupLink(LinkArguments),
+    /// End every session and every grant of every account
+    ///
+    /// Tokens and sockets end at once, and a new key signs from then on. For accounts that came back from a dump of
+    /// PostgreSQL; `epicenter restore` does it by itself for accounts that are in a backup.
+    #[command(after_help = "Example:\n  epicenter admin sign-everybody-out")]
+    SignEverybodyOut(PlaceArguments),
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,9 @@
 mod admin;
 mod arguments;
 mod auth;
+mod backup;
 mod configuration;
+mod doctor;
 mod failure;
 mod logging;
 mod serve;
@@ -44,6 +46,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         },
         Command::Admin(AdminCommand::Token(token)) => admin::issue_token(&token),
         Command::Admin(AdminCommand::SetupLink(link)) => admin::make_setup_link(&link),
+        Command::Admin(AdminCommand::SignEverybodyOut(place)) => admin::sign_everybody_out(&place),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Keys(KeysCommand::RotateSigning(rotate)) => admin::rotate_signing(&rotate),
     }
 }

@@ -87,6 +87,10 @@ fn start_failure(error: &anyhow::Error) -> Failure {
             DataDirError::InUse { .. } => {
                 "stop the other hub, or give this one a folder of its own with --data-dir"
             }
+            DataDirError::Unfinished { .. } => "empty the folder and restore again",
+            DataDirError::SecretAwaited { .. } | DataDirError::SecretUnexpected { .. } => {
+                "give it in the environment or in the data directory's folder `secrets`; if AUTH_SECRET is lost, restore again with --new-auth-secret"
+            }
             DataDirError::SecretLost { .. }
             | DataDirError::SecretChanged { .. }
             | DataDirError::SecretNotShared { .. }

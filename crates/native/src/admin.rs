@@ -14,7 +14,7 @@ use epicenter_encryption::AuthSecret;
 use epicenter_identity::{ClientId, Scopes, UserId};
 use epicenter_server::accounts::store::{
     Account, Accounts as _, Act, Actor, AlsoEnd, Created, Door, Invitation, NewAccount,
-    PasswordChange,
+    PasswordChange, Sessions as _,
 };
 use epicenter_server::config::PublicOrigin;
 use epicenter_server::oauth::store::{Grant, Grants as _};
@@ -277,6 +277,24 @@ impl Administrator {
         let secret = self.load_auth_secret()?;
         let rotated = store::rotate_signing_key(&self.store, &secret, self.clock.now_ms());
         Ok(self.runtime.block_on(rotated)?)
+    }
+
+    /// Ends every session and every grant of every account, and makes a signing key that takes over in a minute; how many
+    /// accounts there are. For accounts that came back from a dump of PostgreSQL.
+    ///
+    /// # Errors
+    /// When the store fails, or `AUTH_SECRET` is lost.
+    pub fn sign_everybody_out(&self) -> Result<usize, AdminError> {
+        let users = self.list_users()?;
+        for user in &users {
+            let act = self.act();
+            let ended = self
+                .store
+                .end_sessions(&user.id, None, AlsoEnd::Grants, &act);
+            self.runtime.block_on(ended)?;
+        }
+        self.rotate_signing_key()?;
+        Ok(users.len())
     }
 
     /// Signs an access token with every scope, under a grant of its own.

@@ -24,7 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use epicenter_identity::Admit;
-use epicenter_room::RoomConfig;
+use epicenter_room::{RoomConfig, StorageQuota};
 pub use epicenter_server::config::PublicOrigin;
 use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
@@ -104,6 +104,17 @@ pub struct LimitsConfig {
     pub max_commit_bytes: usize,
 }
 
+impl LimitsConfig {
+    /// How much rooms may store.
+    pub fn storage_quota(&self) -> StorageQuota {
+        StorageQuota {
+            room_bytes: self.max_room_bytes as u64,
+            owner_bytes: self.max_owner_bytes as u64,
+            owner_rooms: self.max_owner_rooms as u64,
+        }
+    }
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
@@ -122,6 +133,29 @@ impl Default for LimitsConfig {
             max_log_queue_bytes: 64 * MIB,
             max_commit_rows: 4_096,
             max_commit_bytes: 16 * MIB,
+        }
+    }
+}
+
+/// How long the room log keeps what no longer counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// A log that was replaced by a state; 0 for not at all.
+    pub keep_generations_ms: u64,
+    /// Bytes of all logs that are kept so; 0 for none.
+    pub max_generation_bytes: usize,
+    /// The content of a deleted room.
+    pub keep_deleted_ms: u64,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY_MS: u64 = 86_400_000;
+        // The times are those of `sync.md`.
+        Self {
+            keep_generations_ms: 7 * DAY_MS,
+            max_generation_bytes: 1 << 30,
+            keep_deleted_ms: 30 * DAY_MS,
         }
     }
 }
@@ -195,6 +229,8 @@ pub struct HostConfig {
     pub rooms: RoomConfig,
     /// How rooms use memory, and when their logs are compacted.
     pub engine: EngineConfig,
+    /// How long the past of rooms is kept.
+    pub retention: RetentionConfig,
     /// How long a graceful shutdown may take.
     pub shutdown_deadline_ms: u64,
     /// Where the exact source of this program is (AGPL section 13).
@@ -225,6 +261,7 @@ impl HostConfig {
             limits: LimitsConfig::default(),
             rooms: RoomConfig::default(),
             engine: EngineConfig::default(),
+            retention: RetentionConfig::default(),
             shutdown_deadline_ms: 10_000,
             source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
             log: LogConfig::default(),

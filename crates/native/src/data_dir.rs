@@ -5,13 +5,15 @@
 //! identity.db, rooms.db        SQLite, with their -wal and -shm beside them
 //! secrets/encryption-secrets   only when ENCRYPTION_SECRETS was not given
 //! secrets/auth-secret          only when AUTH_SECRET was not given
+//! secrets-awaited              from a restore to the first start with the right secrets
 //! ```
 //!
 //! Invariants: the directory has mode 0700 and nothing in it can be read by others; one process at a time serves it, and
 //! a second one is refused before it has changed anything; a secret is made once, never again under data that hangs on a
 //! lost one, and a given secret is never copied into the directory.
 
-mod secrets;
+pub(crate) mod awaited;
+pub(crate) mod secrets;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -28,6 +30,9 @@ pub use secrets::{GivenSecrets, Secrets, SecretsSource};
 /// Nothing that group or others may do.
 const PRIVATE_UMASK: u32 = 0o077;
 
+/// A restore leaves this file in a directory that it could not fill.
+pub(crate) const UNFINISHED: &str = "restore-unfinished";
+
 /// The data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +41,12 @@ pub enum DataDirError {
     #[error("there is no data directory {}", path.display())]
     Missing {
         /// Where.
+        path: PathBuf,
+    },
+    /// A restore into it was interrupted.
+    #[error("a restore into the data directory {} was interrupted, so that parts of it are missing", path.display())]
+    Unfinished {
+        /// Which.
         path: PathBuf,
     },
     /// Another hub serves it.
@@ -92,6 +103,26 @@ pub enum DataDirError {
         /// A version that is free.
         next: u8,
     },
+    /// The directory was restored, and a secret is not given.
+    #[error(
+        "this data directory was restored from a backup without secrets, and {variable} is not given: the hub waits for \
+         the one that the backup was made with"
+    )]
+    SecretAwaited {
+        /// The variable that could give it.
+        variable: &'static str,
+    },
+    /// The directory was restored, and a secret is another one.
+    #[error(
+        "this data directory was restored from a backup that was made with another {variable}{}",
+        named_version(*version)
+    )]
+    SecretUnexpected {
+        /// The variable that gives it.
+        variable: &'static str,
+        /// The version that is missing or another one.
+        version: Option<u8>,
+    },
     /// A secret has not its form.
     #[error("{origin} cannot be used")]
     MalformedSecret {
@@ -119,6 +150,10 @@ impl DataDirError {
     }
 }
 
+fn named_version(version: Option<u8>) -> String {
+    version.map_or_else(String::new, |version| format!(" (version {version})"))
+}
+
 fn holder(process: Option<u32>) -> String {
     process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
@@ -138,6 +173,10 @@ impl DataDir {
     /// When another process serves it (nothing is changed then), or it cannot be made private.
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         create_private(path)?;
+        if path.join(UNFINISHED).exists() {
+            let path = path.to_owned();
+            return Err(DataDirError::Unfinished { path });
+        }
         let lock = lock(path)?;
         make_private(path)?;
         Ok(Self {
@@ -185,6 +224,44 @@ impl DataDir {
             });
         }
         Self::open_or_create(path)
+    }
+
+    /// The directory as it is, for whoever only looks: nothing is made or changed.
+    pub(crate) fn look_at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            _lock: None,
+        }
+    }
+
+    /// Whether a hub serves the directory now.
+    pub(crate) fn is_served(&self) -> bool {
+        let Ok(file) = File::open(self.path.join("lock")) else {
+            return false;
+        };
+        // Held for no longer than the question takes.
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    }
+
+    /// Entries of the directory that others may use, with their permission bits.
+    pub(crate) fn exposed(&self) -> Result<Vec<(PathBuf, u32)>, DataDirError> {
+        let mut exposed = Vec::new();
+        let mut look = |path: PathBuf| {
+            if let Ok(metadata) = fs::symlink_metadata(&path) {
+                let mode = metadata.permissions().mode() & 0o777;
+                if mode & PRIVATE_UMASK != 0 {
+                    exposed.push((path, mode));
+                }
+            }
+        };
+        for folder in [self.path.clone(), self.path.join(secrets::FOLDER)] {
+            if folder.is_dir() {
+                let entries = fs::read_dir(&folder).map_err(failed("list", &folder))?;
+                entries.flatten().for_each(|entry| look(entry.path()));
+            }
+        }
+        look(self.path.clone());
+        Ok(exposed)
     }
 
     /// The directory itself.

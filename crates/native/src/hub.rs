@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
+use epicenter_server::ai::settings::AiConfig;
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
 use epicenter_server::ports::{Clock, Ports, Rooms, RoomsDuty};
@@ -172,6 +173,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
+                ai: AiConfig::default(),
                 trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
@@ -195,6 +197,7 @@ impl Hub {
                 devices: store.clone(),
                 rooms: served_rooms,
                 health: store,
+                ai: None,
             },
         );
         let mut feed = Feed {
@@ -320,6 +323,10 @@ impl Stores {
             max_commit_rows: config.limits.max_commit_rows,
             max_commit_bytes: config.limits.max_commit_bytes,
             max_queue_bytes: config.limits.max_log_queue_bytes,
+            keep_generations_ms: config.retention.keep_generations_ms,
+            // No number of bytes in memory is larger than what this counts.
+            max_generation_bytes: config.retention.max_generation_bytes as u64,
+            keep_deleted_ms: config.retention.keep_deleted_ms,
             ..LogConfig::default()
         };
         let log = SqliteLog::open(&data_dir.rooms_database(), limits, Arc::new(clock.clone()))?;

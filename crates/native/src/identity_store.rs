@@ -11,7 +11,7 @@ use crate::sqlite::DatabaseError;
 use crate::store::postgres;
 
 const MODE: &str = "mode";
-const ORIGIN: &str = "origin";
+pub(crate) const ORIGIN: &str = "origin";
 
 /// The identity store failed.
 #[derive(Debug, thiserror::Error)]

@@ -411,6 +411,10 @@ impl Log for LeasedLog {
         self.log.usage(owner)
     }
 
+    fn is_busy(&self) -> bool {
+        self.log.is_busy()
+    }
+
     fn is_full(&self) -> bool {
         self.log.is_full()
     }

@@ -7,9 +7,11 @@
 
 pub mod admin;
 mod admission;
+pub mod backup;
 mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 mod feed;
 mod hub;
 pub mod identity_store;

@@ -10,6 +10,7 @@
 
 mod compaction;
 mod directory;
+pub(crate) mod export;
 #[cfg(test)]
 mod failpoint;
 mod queue;
@@ -37,6 +38,11 @@ pub use compaction::{
 };
 pub use sqlite::{LogConfig, SqliteLog};
 pub use stats::{COMMIT_TIME_BOUNDS_NS, CommitTimes, LogStats};
+
+/// The version of the schema of `rooms.db` that this program writes.
+pub(crate) fn schema_version() -> u32 {
+    schema::VERSION
+}
 
 /// Tells the lives of a room in memory apart. A later life of a room has a higher number, for as long as the process
 /// runs; appends of a generation that failed once all fail.
@@ -143,6 +149,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// What the live rooms of an owner amount to, from memory, in constant time.
     fn usage(&self, owner: &OwnerId) -> Usage;
+
+    /// Whether the thread that answers appends has other things to do than what an answer leads to. Asked from within an
+    /// answer.
+    fn is_busy(&self) -> bool {
+        true
+    }
 
     /// Whether so many bytes wait for the disk that rooms should stop reading.
     fn is_full(&self) -> bool {

@@ -121,11 +121,7 @@ impl RoomRegistry {
             cache: StateCache::new(engine.max_cache_bytes),
             room: Arc::new(room),
             engine,
-            quota: StorageQuota {
-                room_bytes: limits.max_room_bytes as u64,
-                owner_bytes: limits.max_owner_bytes as u64,
-                owner_rooms: limits.max_owner_rooms as u64,
-            },
+            quota: limits.storage_quota(),
             limits,
             slots: Mutex::default(),
             revoked: Mutex::default(),

@@ -122,12 +122,35 @@ pub(crate) fn open_readonly(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The version of the schema, of a database that is opened for reading: at least 1, and none that a newer program wrote.
+pub(crate) fn check_version(
+    connection: &Connection,
+    path: &Path,
+    migrations: &[&str],
+) -> Result<u32, DatabaseError> {
+    refuse_newer(connection, path, migrations)?;
+    match schema_version(connection, path)? {
+        0 => Err(DatabaseError::Damaged {
+            path: path.to_owned(),
+            what: "it has no tables".to_owned(),
+        }),
+        version => Ok(version),
+    }
+}
+
+/// What SQLite itself finds wrong with a database, at most a hundred lines; none for a sound one.
+pub(crate) fn check_integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let lines: Vec<_> = lines.collect::<Result<_, _>>()?;
+    Ok(if lines == ["ok"] { Vec::new() } else { lines })
+}
+
 /// One line of the `meta` table.
 pub(crate) fn find_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
-        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-            row.get(0)
-        })
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
         .optional()
 }
 

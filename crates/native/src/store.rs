@@ -23,6 +23,7 @@ pub use crate::sqlite::DatabaseError;
 pub use passwords::PasswordQueue;
 pub(crate) use sweeper::Sweeper;
 
+pub(crate) use signer::opens_signing_key;
 pub use signer::{StoreSigner, ensure_signing_key, rotate_signing_key, share_signing_key};
 
 /// Says when it is worth reading the store again.

@@ -108,11 +108,10 @@ impl Room {
     ///
     /// What is forgotten is what the log would say; a host that keeps it may answer the next `Load` with it.
     pub fn sleep(&mut self) -> Option<Loaded> {
-        if !self.can_sleep() {
-            return None;
-        }
-        self.gate.shrink();
-        Some(self.machine.sleep())
+        self.can_sleep().then(|| {
+            self.gate.shrink();
+            self.machine.sleep()
+        })
     }
 
     /// Whether the document is in memory or being read.

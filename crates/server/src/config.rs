@@ -9,6 +9,7 @@ use epicenter_encryption::{AuthSecret, RootKeyring};
 use epicenter_identity::OwnershipRule;
 use epicenter_update::Limits;
 
+use crate::ai::settings::AiConfig;
 use crate::oauth::clients::OAuthClient;
 
 /// The canonical public origin: scheme, host and optional port, as RFC 6454 section 6.2 writes it.
@@ -172,6 +173,8 @@ pub struct HubConfig {
     pub accounts: AccountsConfig,
     /// Clients and lifetimes of the authorization server.
     pub oauth: OAuthConfig,
+    /// Providers, models and limits of AI chat.
+    pub ai: AiConfig,
     /// Origins of pages that may call this hub with credentials, besides its own. Texts as browsers send them; an
     /// extension's `chrome-extension://…` is one too.
     pub trusted_origins: Vec<String>,
@@ -301,6 +304,8 @@ pub struct RateLimitsConfig {
     pub auth: Rate,
     /// Calls of the API, by account.
     pub api: Rate,
+    /// Calls of AI models, by account.
+    pub ai: Rate,
 }
 
 impl Default for RateLimitsConfig {
@@ -316,6 +321,7 @@ impl Default for RateLimitsConfig {
             token: per_minute(120),
             auth: per_minute(300),
             api: per_minute(6_000),
+            ai: per_minute(60),
         }
     }
 }

@@ -41,6 +41,12 @@ impl Refusal {
     pub(crate) fn name(&self) -> ErrorName {
         self.error.name
     }
+
+    /// With the seconds after which it is worth another try.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
 }
 
 impl From<ApiError> for Refusal {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod ai;
 pub mod auth;
 mod body;
 pub mod config;

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Auth,
     /// The API.
     Api,
+    /// AI models.
+    Ai,
 }
 
 /// Too much was asked for.
@@ -58,6 +60,7 @@ pub(crate) struct Limits {
     token: Mutex<Buckets>,
     auth: Mutex<Buckets>,
     api: Mutex<Buckets>,
+    ai: Mutex<Buckets>,
     guesses: Mutex<BoundedCache<(Peer, TextDigest), Guesses>>,
 }
 
@@ -123,6 +126,7 @@ impl Limits {
             token: buckets(),
             auth: buckets(),
             api: buckets(),
+            ai: buckets(),
             guesses: Mutex::new(BoundedCache::new(MAX_KEYS)),
         }
     }
@@ -146,6 +150,7 @@ impl Limits {
             Kind::Token => (&self.token, self.config.token),
             Kind::Auth => (&self.auth, self.config.auth),
             Kind::Api => (&self.api, self.config.api),
+            Kind::Ai => (&self.ai, self.config.ai),
         };
         let key = match key {
             Some(text) => Key::Text(digest(text)),

@@ -13,6 +13,9 @@ use epicenter_room::{Answer, Request};
 use zeroize::Zeroizing;
 
 use crate::accounts::store::{Accounts, Sessions};
+use crate::ai::policy::ChargePolicy;
+use crate::ai::store::UsageLog;
+use crate::ai::upstream::{AfterResponse, Timer, Upstream};
 use crate::oauth::store::Grants;
 
 /// A store could not be reached or failed. The cause is logged where it happened.
@@ -49,6 +52,29 @@ pub struct Ports {
     pub rooms: Arc<dyn Rooms>,
     /// Readiness of the stores.
     pub health: Arc<dyn Health>,
+    /// What AI needs; without it every call is `ProviderNotConfigured`.
+    pub ai: Option<AiPorts>,
+}
+
+/// What AI needs from a host.
+#[derive(Clone)]
+pub struct AiPorts {
+    /// Requests to providers.
+    pub upstream: Arc<dyn Upstream>,
+    /// Pauses and time limits.
+    pub timer: Arc<dyn Timer>,
+    /// Settling what calls cost.
+    pub after_response: Arc<dyn AfterResponse>,
+    /// A row for each call.
+    pub usage: Arc<dyn UsageLog>,
+    /// Who pays.
+    pub charge: Arc<dyn ChargePolicy>,
+}
+
+impl fmt::Debug for AiPorts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AiPorts")
+    }
 }
 
 impl fmt::Debug for Ports {

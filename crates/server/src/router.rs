@@ -9,7 +9,7 @@ use crate::config::HubConfig;
 use crate::ports::Ports;
 use crate::revocations::Revocations;
 use crate::state::HubState;
-use crate::{accounts, error, middleware, oauth, pages, rooms, session, status};
+use crate::{accounts, ai, error, middleware, oauth, pages, rooms, session, status};
 
 /// The hub as one HTTP service.
 #[derive(Debug)]
@@ -118,6 +118,9 @@ impl Hub {
                 "/api/owners/{owner}/rooms/{room}/restore",
                 post(rooms::routes::restore),
             )
+            .route("/api/ai/chat", post(ai::routes::chat))
+            .route("/ai/chat", post(ai::routes::chat))
+            .route("/api/ai/models", get(ai::routes::models))
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed);
         (

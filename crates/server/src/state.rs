@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use epicenter_identity::Access;
 
+use crate::ai::AiState;
 use crate::auth::Authenticator;
 use crate::config::HubConfig;
 use crate::limits::{Kind, Limits, RetryAfter};
@@ -21,6 +22,7 @@ pub(crate) struct HubState {
     pub(crate) limits: Limits,
     pub(crate) tokens: TokenService,
     pub(crate) trusted_origins: TrustedOrigins,
+    pub(crate) ai: AiState,
 }
 
 /// The state as handlers extract it.
@@ -33,6 +35,7 @@ impl HubState {
         let authenticator = Authenticator::new(&config, &ports, revocations);
         let limits = Limits::new(config.rate_limits.clone());
         let trusted_origins = TrustedOrigins::of(&config);
+        let ai = AiState::new(&config.ai);
         Self {
             config,
             ports,
@@ -40,6 +43,7 @@ impl HubState {
             limits,
             tokens,
             trusted_origins,
+            ai,
         }
     }
 

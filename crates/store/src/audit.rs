@@ -156,7 +156,50 @@ fn parse_line(row: Row) -> Result<AuditLine, SqlError> {
     })
 }
 
+/// Something that happened to a hub as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupEvent {
+    /// A backup was made.
+    Made,
+    /// The store was restored from one, and everybody is signed out.
+    Restored,
+    /// The store was restored from one, and sessions and grants were kept.
+    RestoredWithSessions,
+}
+
+struct RecordBackup {
+    event: BackupEvent,
+    act: Act,
+}
+
+#[async_trait]
+impl Operation for RecordBackup {
+    type Output = ();
+    const NAME: &'static str = "record backup";
+
+    async fn run(&self, transaction: &mut dyn Transaction) -> Result<(), SqlError> {
+        let line = match self.event {
+            BackupEvent::Made => Line::new("backup.made"),
+            BackupEvent::Restored => Line::new("backup.restored").detail("sessions ended"),
+            BackupEvent::RestoredWithSessions => {
+                Line::new("backup.restored").detail("sessions kept")
+            }
+        };
+        write_line(transaction, &self.act, line).await
+    }
+}
+
 impl SqlStore {
+    /// Writes a line about a backup.
+    pub async fn record_backup(
+        &self,
+        event: BackupEvent,
+        act: &Act,
+    ) -> Result<(), StoreUnavailable> {
+        let act = act.clone();
+        operation::write(&*self.engine, RecordBackup { event, act }).await
+    }
+
     /// Lines of the audit log from then on, the oldest first.
     pub async fn list_audit(
         &self,

@@ -22,7 +22,7 @@ mod values;
 use std::fmt;
 use std::sync::Arc;
 
-pub use audit::AuditLine;
+pub use audit::{AuditLine, BackupEvent};
 pub use leases::Lease;
 pub use signing_keys::{NewSigningKey, StoredSigningKey};
 

@@ -147,6 +147,10 @@ impl Log for DelayingLog {
         self.inner.usage(owner)
     }
 
+    fn is_busy(&self) -> bool {
+        self.inner.is_busy()
+    }
+
     fn is_full(&self) -> bool {
         self.inner.is_full()
     }

@@ -80,6 +80,11 @@ impl TestHub {
         (hub, valve.expect("the hub took its log"))
     }
 
+    /// Starts a hub on the folder `data` of this directory, such as one that was restored there.
+    pub async fn start_over(directory: TempDir, adjust: impl FnOnce(&mut HostConfig)) -> Self {
+        Self::start_in(directory, adjust, |log| log).await
+    }
+
     async fn start_in(
         directory: TempDir,
         adjust: impl FnOnce(&mut HostConfig),
@@ -188,6 +193,11 @@ impl TestHub {
 
     /// Stops gracefully and starts again on the same data directory.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub async fn restart_with(self, change: impl FnOnce(&mut HostConfig)) -> Self {
         let Self {
             hub,
             directory,
@@ -198,6 +208,7 @@ impl TestHub {
             config.database_url = secrets.database_url;
             config.auth_secret = secrets.auth;
             config.encryption_secrets = secrets.encryption;
+            change(config);
         };
         Self::start_in(directory, adjust, |log| log).await
     }

@@ -4,9 +4,9 @@
 //!
 //! A relay never needs the document that an update belongs to. What a room does with Yjs data can be
 //! done on the updates themselves: check that one is well formed ([`validate`]), find out what it
-//! brings that is new and complete ([`ingest`]), join many into one ([`merge`]) and answer a peer
-//! with what it lacks ([`diff`]); a log that has grown is compacted ([`compact`]). Updates are in
-//! encoding V2, the one of the wire; V1 is read and written for interchange ([`to_v2`], [`to_v1`]).
+//! brings that is new and complete ([`ingest`]), join many into one ([`merge`], [`merge_bytes`]) and
+//! answer a peer with what it lacks ([`diff`]); a log that has grown is compacted ([`compact`]). Updates
+//! are in encoding V2, the one of the wire; V1 is read and written for interchange ([`to_v2`], [`to_v1`]).
 //!
 //! The flow inside: [`Update::parse`] runs a cursor over the columns of an update once and keeps
 //! spans and a few checkpoints, never a list of structs. Every other operation walks the checked

@@ -41,6 +41,13 @@ ForbiddenOrigin 403 4403
 WrongHub 421 1013
 ShuttingDown 503 1001
 TooManyConnections 429 1008
+ProviderNotConfigured 503 1013
+UnknownModel 400 4400
+OwnKeyNotAllowed 400 4400
+ProviderUnavailable 502 1013
+ProviderRateLimited 429 1013
+InsufficientCredits 402 4403
+ModelRequiresPaidPlan 403 4403
 ";
 
 #[test]

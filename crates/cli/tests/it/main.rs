@@ -2,7 +2,9 @@
 
 mod admin;
 mod auth;
+mod backup;
 mod configuration;
+mod doctor;
 mod program;
 mod serve;
 mod setup_link;

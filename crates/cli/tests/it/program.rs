@@ -57,6 +57,26 @@ impl Place {
         command
     }
 
+    /// Starts the program and leaves it to the caller.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("the program starts")
+    }
+
+    /// Runs the program in a shell that does something first, such as setting a limit.
+    pub(crate) fn run_after(&self, preparation: &str, arguments: &[&str]) -> Answer {
+        let program = self.command(arguments);
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{preparation}; exec \"$0\" \"$@\""))
+            .arg(program.get_program())
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.path())
+            .current_dir(self.path())
+            .output();
+        output.expect("the shell runs").into()
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
         self.run_with_input(arguments, "")
@@ -252,6 +272,17 @@ impl Serving {
 
     /// The status line, headers and body of the answer to any request.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        self.send_bytes(method, path, headers, body.as_bytes())
+    }
+
+    /// The same with a body of any bytes.
+    pub(crate) fn send_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> String {
         let mut stream = TcpStream::connect(self.address).expect("the hub accepts");
         stream
             .set_read_timeout(Some(PATIENCE))
@@ -263,9 +294,10 @@ impl Serving {
         };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{length}{headers}\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{length}{headers}\r\n",
             self.address
         )
+        .and_then(|()| stream.write_all(body))
         .expect("the request is sent");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("the answer arrives");

@@ -502,6 +502,26 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     ),
     in_file(
+        "rooms.keep_generations",
+        "How long the log of a room is kept after a state has replaced it, as the room's undo; 0 keeps none.",
+        |draft| Slot::Duration(&mut draft.host.retention.keep_generations_ms, 0..=366 * DAY),
+    ),
+    in_file(
+        "rooms.max_generation_bytes",
+        "Bytes of all logs that are kept so, over all rooms; the oldest go first, and 0 keeps none.",
+        |draft| {
+            Slot::Size(
+                &mut draft.host.retention.max_generation_bytes,
+                0..=1024 * GIB,
+            )
+        },
+    ),
+    in_file(
+        "rooms.keep_deleted",
+        "How long the content of a deleted room is kept, so that the room can be restored.",
+        |draft| Slot::Duration(&mut draft.host.retention.keep_deleted_ms, 0..=3_660 * DAY),
+    ),
+    in_file(
         "rooms.max_pending_bytes",
         "Bytes of updates that wait for others, per room.",
         |draft| Slot::Size(&mut draft.host.rooms.max_pending_bytes, KIB..=GIB),

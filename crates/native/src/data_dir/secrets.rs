@@ -16,18 +16,19 @@ use epicenter_store::SqlStore;
 use ring::digest;
 use zeroize::Zeroizing;
 
+use super::awaited::SecretFingerprints;
 use super::{DataDir, DataDirError, failed};
 use crate::identity_store::StoreError;
 use crate::random;
 use crate::sqlite::sync_directory_of;
 
 /// The folder of the generated secrets.
-pub(super) const FOLDER: &str = "secrets";
-const ENCRYPTION_FILE: &str = "encryption-secrets";
-const AUTH_FILE: &str = "auth-secret";
+pub(crate) const FOLDER: &str = "secrets";
+pub(crate) const ENCRYPTION_FILE: &str = "encryption-secrets";
+pub(crate) const AUTH_FILE: &str = "auth-secret";
 
 /// Where fingerprints are remembered: `version:fingerprint` separated by spaces.
-const FINGERPRINTS: &str = "encryption_secrets";
+pub(crate) const FINGERPRINTS: &str = "encryption_secrets";
 /// Fingerprints are taken of the keys of an owner who cannot exist, so that they say nothing about a key in use.
 const FINGERPRINT_OWNER: &str = "fingerprint-of-the-secrets";
 /// Enough to tell secrets apart.
@@ -82,10 +83,14 @@ impl DataDir {
         given: GivenSecrets<'_>,
         store: &SqlStore,
     ) -> Result<Secrets, DataDirError> {
+        let awaited = self.awaited_secrets()?;
         let (encryption, encryption_source) = self
-            .load_encryption_secrets(given.encryption, store)
+            .load_encryption_secrets(given.encryption, store, awaited.as_ref())
             .await?;
         let (auth, auth_source) = self.load_auth_secret(given.auth, store).await?;
+        if awaited.is_some() {
+            self.forget_awaited_secrets()?;
+        }
         Ok(Secrets {
             encryption,
             auth,
@@ -103,9 +108,11 @@ impl DataDir {
         given: Option<&str>,
         store: &SqlStore,
     ) -> Result<(AuthSecret, SecretsSource), DataDirError> {
+        let awaited = self.awaited_secrets()?;
         let stored = store.list_signing_keys().await;
         let was_used = !stored.map_err(StoreError::from)?.is_empty();
         let generate = || {
+            check_not_awaited("AUTH_SECRET", awaits_auth(awaited.as_ref()))?;
             if was_used {
                 return Err(DataDirError::SecretLost {
                     variable: "AUTH_SECRET",
@@ -119,7 +126,10 @@ impl DataDir {
             ))
         };
         let found = self.find_or_make("AUTH_SECRET", AUTH_FILE, given, generate)?;
-        let secret = AuthSecret::parse(&found.text).map_err(|source| found.malformed(source))?;
+        let secret = found.parse_auth()?;
+        if let Some(awaited) = &awaited {
+            awaited.check_auth(&secret)?;
+        }
         Ok((secret, found.source))
     }
 
@@ -128,20 +138,57 @@ impl DataDir {
     /// # Errors
     /// When it is malformed or not there.
     pub fn find_shared_auth_secret(&self, given: Option<&str>) -> Result<AuthSecret, DataDirError> {
+        let awaited = self.awaited_secrets()?;
         let missing = || {
+            check_not_awaited("AUTH_SECRET", awaits_auth(awaited.as_ref()))?;
             Err(DataDirError::SecretNotShared {
                 variable: "AUTH_SECRET",
                 path: self.secret_path(AUTH_FILE),
             })
         };
-        let found = self.find_or_make("AUTH_SECRET", AUTH_FILE, given, missing)?;
-        AuthSecret::parse(&found.text).map_err(|source| found.malformed(source))
+        let secret = self
+            .find_or_make("AUTH_SECRET", AUTH_FILE, given, missing)?
+            .parse_auth()?;
+        if let Some(awaited) = &awaited {
+            awaited.check_auth(&secret)?;
+        }
+        Ok(secret)
+    }
+
+    /// Both secrets as they are, for a backup: none is made, and a restored directory must have had its first start.
+    pub(crate) fn find_secrets(
+        &self,
+        given: GivenSecrets<'_>,
+    ) -> Result<FoundSecrets, DataDirError> {
+        let is_restored = self.awaited_secrets()?.is_some();
+        let find = |variable, file, given| {
+            let missing = || {
+                check_not_awaited(variable, is_restored)?;
+                Err(DataDirError::SecretLost {
+                    variable,
+                    path: self.secret_path(file),
+                    needs: "give this command the configuration and the environment that the hub has",
+                })
+            };
+            self.find_or_make(variable, file, given, missing)
+        };
+        let encryption = find("ENCRYPTION_SECRETS", ENCRYPTION_FILE, given.encryption)?;
+        let auth = find("AUTH_SECRET", AUTH_FILE, given.auth)?;
+        Ok(FoundSecrets {
+            keyring: encryption.parse_encryption()?,
+            auth_secret: auth.parse_auth()?,
+            encryption: encryption.text,
+            encryption_source: encryption.source,
+            auth: auth.text,
+            auth_source: auth.source,
+        })
     }
 
     async fn load_encryption_secrets(
         &self,
         given: Option<&str>,
         store: &SqlStore,
+        awaited: Option<&SecretFingerprints>,
     ) -> Result<(RootKeyring, SecretsSource), DataDirError> {
         let recorded = store
             .find_meta(FINGERPRINTS)
@@ -149,6 +196,7 @@ impl DataDir {
             .map_err(StoreError::from)?;
         let mut recorded = Fingerprints::parse(&recorded.unwrap_or_default());
         let generate = || {
+            check_not_awaited("ENCRYPTION_SECRETS", awaited.is_some())?;
             // Without the identity store's memory, rooms still tell that a secret was in use.
             if !recorded.0.is_empty() || self.rooms_database().exists() {
                 return Err(DataDirError::SecretLost {
@@ -162,7 +210,10 @@ impl DataDir {
             Ok(Zeroizing::new(format!("1:{secret}")))
         };
         let found = self.find_or_make("ENCRYPTION_SECRETS", ENCRYPTION_FILE, given, generate)?;
-        let keyring = RootKeyring::parse(&found.text).map_err(|source| found.malformed(source))?;
+        let keyring = found.parse_encryption()?;
+        if let Some(awaited) = awaited {
+            awaited.check_encryption(&keyring)?;
+        }
         let current = Fingerprints::of(&keyring);
         if recorded.0.is_empty() {
             // Another process may start at the same time with other secrets: the first one's count.
@@ -223,6 +274,28 @@ impl DataDir {
     }
 }
 
+/// Both secrets as text and parsed.
+pub(crate) struct FoundSecrets {
+    pub(crate) encryption: Zeroizing<String>,
+    pub(crate) encryption_source: SecretsSource,
+    pub(crate) keyring: RootKeyring,
+    pub(crate) auth: Zeroizing<String>,
+    pub(crate) auth_source: SecretsSource,
+    pub(crate) auth_secret: AuthSecret,
+}
+
+fn awaits_auth(awaited: Option<&SecretFingerprints>) -> bool {
+    awaited.is_some_and(SecretFingerprints::awaits_auth)
+}
+
+/// A secret that a restored directory waits for is never made anew.
+fn check_not_awaited(variable: &'static str, is_awaited: bool) -> Result<(), DataDirError> {
+    if is_awaited {
+        return Err(DataDirError::SecretAwaited { variable });
+    }
+    Ok(())
+}
+
 struct Found {
     text: Zeroizing<String>,
     source: SecretsSource,
@@ -230,6 +303,14 @@ struct Found {
 }
 
 impl Found {
+    fn parse_encryption(&self) -> Result<RootKeyring, DataDirError> {
+        RootKeyring::parse(&self.text).map_err(|source| self.malformed(source))
+    }
+
+    fn parse_auth(&self) -> Result<AuthSecret, DataDirError> {
+        AuthSecret::parse(&self.text).map_err(|source| self.malformed(source))
+    }
+
     fn malformed(&self, source: epicenter_encryption::SecretsError) -> DataDirError {
         DataDirError::MalformedSecret {
             origin: self.origin.clone(),
@@ -250,7 +331,7 @@ fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, DataDirError> {
 }
 
 /// Puts a whole secret in place, durably, unless there is one: false then. A half-written one is never seen.
-fn store_secret(path: &Path, text: &str) -> Result<bool, DataDirError> {
+pub(crate) fn store_secret(path: &Path, text: &str) -> Result<bool, DataDirError> {
     let suffix = random::alphanumeric(8)?;
     let draft = path.with_extension(format!("{suffix}.new"));
     let write = || -> io::Result<bool> {
@@ -290,10 +371,10 @@ fn store_secret(path: &Path, text: &str) -> Result<bool, DataDirError> {
 
 /// One fingerprint per version, in rising order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Fingerprints(std::collections::BTreeMap<u8, String>);
+pub(crate) struct Fingerprints(std::collections::BTreeMap<u8, String>);
 
 impl Fingerprints {
-    fn of(keyring: &RootKeyring) -> Self {
+    pub(crate) fn of(keyring: &RootKeyring) -> Self {
         let owner = OwnerId::parse(FINGERPRINT_OWNER).expect("the literal is a valid owner id");
         let print = |key: &str| {
             let digest = digest::digest(&digest::SHA256, key.as_bytes());
@@ -308,7 +389,7 @@ impl Fingerprints {
         )
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let entry = |entry: &str| {
             let (version, print) = entry.split_once(':')?;
             Some((version.parse().ok()?, print.to_owned()))
@@ -316,7 +397,17 @@ impl Fingerprints {
         Self(text.split(' ').filter_map(entry).collect())
     }
 
-    fn encode(&self) -> String {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.0
+            .iter()
+            .map(|(version, print)| (*version, print.as_str()))
+    }
+
+    pub(super) fn find(&self, version: u8) -> Option<&str> {
+        self.0.get(&version).map(String::as_str)
+    }
+
+    pub(super) fn encode(&self) -> String {
         let entries: Vec<_> = self
             .0
             .iter()
@@ -326,7 +417,7 @@ impl Fingerprints {
     }
 
     /// Versions may come and go, but one version is one secret for ever.
-    fn check_and_merge(&self, current: Self) -> Result<Self, DataDirError> {
+    pub(crate) fn check_and_merge(&self, current: Self) -> Result<Self, DataDirError> {
         let mut merged = self.clone();
         for (version, print) in current.0 {
             match self.0.get(&version) {

@@ -82,6 +82,11 @@ impl Directory {
         self.is_incomplete = true;
     }
 
+    /// Whether rooms may exist that are not here.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
+
     /// For what no sum depends on.
     fn find_mut(&mut self, room: &RoomName) -> Option<&mut RoomRecord> {
         self.owners

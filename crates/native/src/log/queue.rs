@@ -164,6 +164,11 @@ impl Queue {
         Err(Box::new((request, reason)))
     }
 
+    /// Nothing waits to be taken.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
     /// Gives the job back, with the reason, when nothing is taken any more.
     pub(super) fn push_job(&self, job: Job) -> Result<(), Box<(Job, Arc<str>)>> {
         let mut state = self.lock();

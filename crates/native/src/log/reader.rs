@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use super::row::{FORMAT, Header, Kind};
 use super::row_list::RowRef;
@@ -16,6 +16,17 @@ use crate::sqlite;
 
 /// Rows of other rooms that are stepped over rather than looked up anew: they mostly share a page.
 const MAX_SKIPPED_ROWS: u64 = 16;
+
+/// Rows of a log between two rows. The log is part of the question, so that rows of other rooms are stepped over without
+/// reading their bodies.
+pub(super) const ROWS_OF_A_LOG: &str =
+    "SELECT row, format, log, entry, part, last, kind, epoch, checksum, body
+     FROM entries WHERE row BETWEEN ?1 AND ?2 AND log = ?3";
+
+/// The parameters of [`ROWS_OF_A_LOG`].
+pub(super) fn bounds(first: u64, last: u64, log: u64) -> [i64; 3] {
+    [to_sql(first), to_sql(last), to_sql(log)]
+}
 
 /// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -116,18 +127,13 @@ pub(super) fn read_entries(
     log: u64,
     refs: &[RowRef],
 ) -> Result<Vec<(Kind, Bytes)>, RowsError> {
-    // The log is part of the question, so that rows of other rooms are stepped over without reading their bodies.
-    let mut statement = connection.prepare(
-        "SELECT row, format, log, entry, part, last, kind, epoch, checksum, body
-         FROM entries WHERE row BETWEEN ?1 AND ?2 AND log = ?3",
-    )?;
+    let mut statement = connection.prepare(ROWS_OF_A_LOG)?;
     let mut assembly = Assembly::default();
     for span in spans(refs) {
         let (Some(first), Some(last)) = (span.first(), span.last()) else {
             continue;
         };
-        let bounds = params![to_sql(first.row), to_sql(last.row), to_sql(log)];
-        let mut rows = statement.query(bounds)?;
+        let mut rows = statement.query(bounds(first.row, last.row, log))?;
         for expected in span {
             let row = rows.next()?.ok_or_else(|| missing(expected))?;
             let (header, body) = check_row(row, log, expected)?;
@@ -138,11 +144,12 @@ pub(super) fn read_entries(
 }
 
 /// Cuts the rows where a query of their whole range would step over too many others.
-fn spans(refs: &[RowRef]) -> impl Iterator<Item = &[RowRef]> {
+pub(super) fn spans(refs: &[RowRef]) -> impl Iterator<Item = &[RowRef]> {
     refs.chunk_by(|left, right| right.row - left.row <= MAX_SKIPPED_ROWS)
 }
 
-fn check_row<'a>(
+/// The row must be the one that is expected, and sound.
+pub(super) fn check_row<'a>(
     row: &'a Row<'_>,
     log: u64,
     expected: &RowRef,
@@ -265,7 +272,7 @@ impl Assembly {
     }
 }
 
-fn missing(expected: &RowRef) -> RowsError {
+pub(super) fn missing(expected: &RowRef) -> RowsError {
     RowsError::Missing {
         row: expected.row,
         entry: expected.entry,

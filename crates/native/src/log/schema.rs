@@ -90,9 +90,20 @@ const VERSION_2: &str = "
 /// Rarer copying means fewer fsyncs and fewer rewrites of the pages every commit touches.
 const CHECKPOINT_PAGES: i64 = 4096;
 
+/// Every migration, the first one first.
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+
+/// The version of the schema that this program writes.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Refuses a database that this program does not know how to read, without changing anything.
+pub(super) fn check_version(connection: &Connection, path: &Path) -> Result<u32, DatabaseError> {
+    sqlite::check_version(connection, path, MIGRATIONS)
+}
+
 /// Opens the database for writing, its schema up to date.
 pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, DatabaseError> {
-    let connection = sqlite::open_writable(path, &[VERSION_1, VERSION_2])?;
+    let connection = sqlite::open_writable(path, MIGRATIONS)?;
     let set_limits = || -> rusqlite::Result<()> {
         connection
             .pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
@@ -79,6 +80,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) directory: RwLock<Directory>,
     pub(super) counters: Counters,
+    /// The writer has more to do than to carry on what its answers lead to.
+    pub(super) is_busy: AtomicBool,
 }
 
 /// The room log in one SQLite database. Dropping it is a [`SqliteLog::shutdown`].
@@ -109,6 +112,7 @@ impl SqliteLog {
             queue: Queue::new(limits.max_queue_bytes),
             directory: RwLock::new(std::mem::take(&mut scanned.directory)),
             counters: Counters::default(),
+            is_busy: AtomicBool::new(false),
         });
         let readers = ReadPool::new(path.to_owned(), limits.max_reads);
         let writer = Writer::new(
@@ -377,6 +381,10 @@ impl Log for SqliteLog {
 
     fn usage(&self, owner: &OwnerId) -> Usage {
         self.directory().usage(owner)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.shared.is_busy.load(Ordering::Relaxed)
     }
 
     fn is_full(&self) -> bool {

@@ -12,6 +12,11 @@ use super::scan::RetiredLog;
 use super::stage::{Fate, KeptLog, Stage, StagedRejection, StagedRoom};
 use crate::sqlite::{DatabaseError, find_meta, set_meta};
 
+/// A row with everything in it.
+pub(super) const INSERT_ROW: &str =
+    "INSERT INTO entries (row, format, log, entry, part, last, kind, epoch, checksum, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
 /// Rows and bytes of retired logs that one transaction deletes: a few milliseconds of work.
 const PURGE_ROWS: usize = 512;
 const PURGE_BYTES: u64 = 8 << 20;
@@ -78,10 +83,7 @@ fn begin(connection: &mut Connection, epoch: u64) -> Result<Transaction<'_>, Com
 }
 
 fn insert_rows(transaction: &Transaction<'_>, stage: &Stage<'_>) -> Result<(), CommitError> {
-    let mut insert = transaction.prepare(
-        "INSERT INTO entries (row, format, log, entry, part, last, kind, epoch, checksum, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
+    let mut insert = transaction.prepare_cached(INSERT_ROW)?;
     for staged in &stage.rows {
         let header = &staged.header;
         insert.execute(params![
@@ -318,6 +320,7 @@ pub(super) fn delete_rows(
                 bytes += length.get::<_, u32>(0).map_or(0, u64::from);
             }
             deleted += 1;
+            reached("a row was deleted");
             if bytes >= PURGE_BYTES {
                 break;
             }
@@ -327,6 +330,7 @@ pub(super) fn delete_rows(
         transaction.execute("DELETE FROM retired_logs WHERE log = ?1", [log])?;
     }
     transaction.commit()?;
+    reached("the commit is done");
     retired.rows.drain(..deleted);
     Ok(())
 }

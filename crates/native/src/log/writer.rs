@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use std::time::Instant;
 
 use epicenter_identity::RoomName;
@@ -28,6 +29,9 @@ use super::statements::{self, CommitError};
 use super::{AppendError, AppendRequest, Generation, ReplaceError, schema};
 use upkeep::Upkeep;
 
+/// Answers of one commit that this thread carries on by itself, if nothing waits: under little load that spares waking
+/// another thread for each update.
+const ANSWERS_CARRIED_ON: usize = 4;
 /// Times of last use that one commit carries along; the rest waits for the next.
 const ACCESSES_PER_COMMIT: usize = 256;
 
@@ -120,6 +124,8 @@ impl Writer {
                 self.fail_all(&batch, "the writer of the room log panicked")
             }
         };
+        let is_busy = batch.len() > ANSWERS_CARRIED_ON || !self.shared.queue.is_idle();
+        self.shared.is_busy.store(is_busy, Ordering::Relaxed);
         for (request, result) in batch.into_iter().zip(results) {
             if let Err(_panic) = catch_unwind(AssertUnwindSafe(|| request.done.0(result))) {
                 tracing::error!("a receiver of an append's result panicked");
@@ -291,9 +297,12 @@ impl Writer {
 
     /// Leaves one file behind instead of three; what is not copied now is copied at the next start.
     fn checkpoint(&self) {
-        let busy = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        // A backup may be reading: a shutdown does not wait for it.
+        let at_once = self.connection.busy_timeout(Duration::ZERO);
+        let busy = at_once.and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        });
         if !matches!(busy, Ok(0)) {
             tracing::debug!(result = ?busy, "the room log was not checkpointed");
         }
@@ -343,5 +352,7 @@ fn write(directory: &RwLock<Directory>) -> RwLockWriteGuard<'_, Directory> {
     directory.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

@@ -384,7 +384,7 @@ impl Core {
                     Ok(seq) => Outcome::Durable(seq),
                     Err(_) => Outcome::AppendFailed(last),
                 };
-                slot.tell(Control::Of(generation, outcome));
+                slot.answer(Control::Of(generation, outcome));
             })),
         });
     }

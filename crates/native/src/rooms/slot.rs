@@ -18,7 +18,7 @@ use super::{Shared, lock};
 /// Inputs that one turn handles before it lets others run.
 const INPUTS_PER_TURN: usize = 64;
 /// Sockets that one turn writes to itself; more are written to by their own tasks, on all threads.
-const RECEIVERS_PER_TURN: usize = 256;
+const RECEIVERS_PER_TURN: usize = 64;
 
 /// One room.
 pub struct Slot {
@@ -83,7 +83,12 @@ impl Slot {
 
     /// Handles what waits, up to a number of inputs. For the host to call, once for each time it is asked to.
     pub fn turn(self: &Arc<Self>) {
-        let accepts_input = catch_unwind(AssertUnwindSafe(|| self.handle_inbox()));
+        self.handle(INPUTS_PER_TURN);
+    }
+
+    /// Handles news, and up to so many inputs.
+    fn handle(self: &Arc<Self>, max_inputs: usize) {
+        let accepts_input = catch_unwind(AssertUnwindSafe(|| self.handle_inbox(max_inputs)));
         let accepts_input = accepts_input.unwrap_or_else(|_panic| {
             // Panics of the machine are caught where it is fed; this one is the host's own.
             tracing::error!(room.name = %self.name, "a turn of a room panicked; the room is closed and read again from its log");
@@ -93,11 +98,11 @@ impl Slot {
         self.schedule(self.inbox.finish(accepts_input));
     }
 
-    fn handle_inbox(self: &Arc<Self>) -> bool {
+    fn handle_inbox(self: &Arc<Self>, max_inputs: usize) -> bool {
         let mut core = lock(&self.core);
         let mut inputs = 0;
         loop {
-            let reads_input = inputs < INPUTS_PER_TURN && core.reads_input(self);
+            let reads_input = inputs < max_inputs && core.reads_input(self);
             match self.inbox.next(reads_input) {
                 Next::Control(control) => core.on_control(self, control),
                 Next::Input(input, weight) => {
@@ -122,6 +127,17 @@ impl Slot {
 
     pub(super) fn tell(self: &Arc<Self>, control: Control) {
         self.schedule(self.inbox.tell(control));
+    }
+
+    /// Tells what the log has answered, from its own thread, which carries on by itself what follows unless it has better
+    /// things to do. Input waits for a turn: it may be costly.
+    pub(super) fn answer(self: &Arc<Self>, control: Control) {
+        let turn = self.inbox.tell(control);
+        if turn == Turn::Needed && !self.shared.log.is_busy() {
+            self.handle(0);
+        } else {
+            self.schedule(turn);
+        }
     }
 
     fn schedule(self: &Arc<Self>, turn: Turn) {

@@ -95,8 +95,7 @@ impl MergedState {
             state_vector: ready.state_vector(),
             deletes: ready.deletes(),
             pending: state.pending.clone(),
-            // The log keeps what deleted rooms held.
-            is_purged: false,
+            is_purged: log.extent(room).is_some_and(|extent| extent.is_purged),
         };
         Ok((state, loaded))
     }

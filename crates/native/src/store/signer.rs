@@ -64,13 +64,21 @@ fn open_all(secret: &AuthSecret, stored: &[StoredSigningKey]) -> Vec<OpenKey> {
 }
 
 fn open(secret: &AuthSecret, stored: &StoredSigningKey) -> Option<SigningKey> {
-    let kid = &stored.public.kid;
+    open_sealed(secret, &stored.public.kid, &stored.sealed_private)
+}
+
+fn open_sealed(secret: &AuthSecret, kid: &str, sealed_private: &[u8]) -> Option<SigningKey> {
     // Another secret, or damage: the key is of no use either way.
     let pkcs8 = secret
-        .open(SEAL_LABEL, kid.as_bytes(), &stored.sealed_private)
+        .open(SEAL_LABEL, kid.as_bytes(), sealed_private)
         .ok()?;
     let key = SigningKey::from_pkcs8(&pkcs8).ok()?;
-    (key.public().kid == *kid).then_some(key)
+    (key.public().kid == kid).then_some(key)
+}
+
+/// Whether the secret opens this key, and it is the one of that id.
+pub(crate) fn opens_signing_key(secret: &AuthSecret, kid: &str, sealed_private: &[u8]) -> bool {
+    open_sealed(secret, kid, sealed_private).is_some()
 }
 
 fn seal_new(

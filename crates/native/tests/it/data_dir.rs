@@ -442,3 +442,14 @@ fn malformed_secrets_are_refused_by_name_and_never_shown() {
     );
     assert!(!format!("{error:?}").contains("broken file"));
 }
+
+#[test]
+fn a_directory_whose_restore_was_interrupted_is_not_served() {
+    let place = Place::new();
+    fs::create_dir(place.path()).unwrap();
+    fs::write(place.path().join("restore-unfinished"), "").unwrap();
+    let before = snapshot(&place.path());
+    let error = DataDir::lock(&place.path()).unwrap_err();
+    assert!(matches!(error, DataDirError::Unfinished { .. }), "{error}");
+    assert_eq!(snapshot(&place.path()), before);
+}

@@ -3,7 +3,11 @@
 #![cfg(test)]
 
 mod admin;
+mod backup;
+mod backup_damage;
+mod compaction;
 mod data_dir;
+mod doctor;
 mod durable;
 mod identity_store;
 mod keys;
@@ -11,6 +15,7 @@ mod log;
 mod revocation;
 mod schema;
 mod sockets;
+mod storage_limits;
 mod sweep;
 
 /// Runs a call to its end.

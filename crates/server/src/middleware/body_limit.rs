@@ -1,4 +1,4 @@
-//! No request body may be larger than the limit of its route: the configured one for rooms, 64 KiB for everything else.
+//! No request body may be larger than the limit of its route: the configured ones for rooms and for AI, 64 KiB for everything else.
 //!
 //! One that says so itself is refused before it is read; one that does not is cut off where the limit is passed, so that
 //! no more than the limit is ever kept.
@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::Limited;
 
+use crate::ai::routes::CHAT_PATHS;
 use crate::error::Refusal;
 use crate::state::SharedHub;
 
@@ -19,8 +20,11 @@ use crate::state::SharedHub;
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
 pub(crate) async fn limit(State(hub): State<SharedHub>, request: Request, next: Next) -> Response {
-    let max_bytes = if request.uri().path().starts_with(OWNERS_PREFIX) {
+    let path = request.uri().path();
+    let max_bytes = if path.starts_with(OWNERS_PREFIX) {
         hub.config.max_body_bytes
+    } else if CHAT_PATHS.contains(&path) {
+        hub.config.ai.max_body_bytes
     } else {
         hub.config.max_body_bytes.min(MAX_FORM_BYTES)
     };

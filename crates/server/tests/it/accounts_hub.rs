@@ -16,6 +16,7 @@ use epicenter_server::Hub;
 use epicenter_server::accounts::store::{
     Accounts as _, Act, Actor, Created, Door, Invitation, NewAccount,
 };
+use epicenter_server::ai::settings::AiConfig;
 use epicenter_server::config::{
     AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig, SignUpPolicy,
 };
@@ -165,6 +166,7 @@ impl AccountsHub {
             devices: Arc::new(store.clone()),
             rooms: Arc::new(FakeRooms::default()),
             health: Arc::new(FakeHealth::default()),
+            ai: None,
         };
         let (router, _) = Hub::router(config, ports);
         Self {
@@ -262,6 +264,7 @@ fn config() -> HubConfig {
         auth_secret: AuthSecret::parse("1:a secret of the tests, of 32 bytes or more").unwrap(),
         accounts: AccountsConfig::default(),
         oauth: OAuthConfig::default(),
+        ai: AiConfig::default(),
         trusted_origins: vec!["https://app.example".to_owned()],
         rate_limits: RateLimitsConfig::default(),
         loopback_port: None,

@@ -11,10 +11,13 @@ use bytes::Bytes;
 use epicenter_encryption::{AuthSecret, RootKeyring};
 use epicenter_identity::{Admit, OwnershipRule, personal, shared};
 use epicenter_server::Hub;
+use epicenter_server::ai::settings::AiConfig;
 use epicenter_server::config::{
     AccountsConfig, HubConfig, OAuthConfig, PublicOrigin, RateLimitsConfig,
 };
-use epicenter_server::ports::{Clock as _, Ports, PublicKey, SigningKey, StoreUnavailable};
+use epicenter_server::ports::{
+    AiPorts, Clock as _, Ports, PublicKey, SigningKey, StoreUnavailable,
+};
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_store::memory::MemoryStore;
 use epicenter_update::Limits;
@@ -156,6 +159,15 @@ impl TestHub {
     }
 
     pub(crate) fn build(ownership: OwnershipRule, change: impl FnOnce(&mut HubConfig)) -> Self {
+        Self::build_with_ai(ownership, change, |_| None)
+    }
+
+    /// A hub whose AI lives by its clock.
+    pub(crate) fn build_with_ai(
+        ownership: OwnershipRule,
+        change: impl FnOnce(&mut HubConfig),
+        ai: impl FnOnce(&Arc<TestClock>) -> Option<AiPorts>,
+    ) -> Self {
         logs::collect();
         let clock = Arc::new(TestClock::at(NOW * 1_000));
         let verify = Arc::new(RingVerify::default());
@@ -178,6 +190,7 @@ impl TestHub {
             auth_secret: AuthSecret::parse("1:a secret of the tests, of 32 bytes or more").unwrap(),
             accounts: AccountsConfig::default(),
             oauth: OAuthConfig::default(),
+            ai: AiConfig::default(),
             trusted_origins: Vec::new(),
             rate_limits: RateLimitsConfig::default(),
             loopback_port: None,
@@ -202,6 +215,7 @@ impl TestHub {
             devices: devices.clone(),
             rooms: rooms.clone(),
             health: health.clone(),
+            ai: ai(&clock),
         };
         let (router, revocations) = Hub::router(config, ports);
         let feed = TestFeed {
@@ -233,6 +247,11 @@ impl TestHub {
     /// From now on the feed brings nothing, not even that there is nothing.
     pub(crate) fn silence_feed(&self) {
         self.clock.drive(None);
+    }
+
+    /// Answers without reading the body.
+    pub(crate) async fn respond(&self, request: Request<Body>) -> http::Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub(crate) fn send(

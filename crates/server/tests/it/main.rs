@@ -7,6 +7,7 @@ mod accounts_set_up;
 mod accounts_sign_in;
 mod accounts_sign_up;
 mod accounts_wire;
+mod ai;
 mod callers;
 mod gate;
 mod hub;

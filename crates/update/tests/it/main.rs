@@ -7,6 +7,7 @@
 mod compact;
 mod delete_set;
 mod digest;
+mod faults;
 mod hostile;
 mod ingest;
 mod kv_lww;

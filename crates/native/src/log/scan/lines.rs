@@ -96,6 +96,10 @@ fn parse_name(line: &Row<'_>) -> Option<RoomName> {
 
 pub(super) fn load_kept(connection: &Connection) -> rusqlite::Result<KeptLines> {
     let mut kept = KeptLines::default();
+    if !connection.table_exists(None, "generations")? {
+        // A backup may be made of a database that waits for its second version.
+        return Ok(kept);
+    }
     let mut statement = connection.prepare(
         "SELECT log, owner, room, upto, entries, bytes, replaced_at, checksum FROM generations",
     )?;

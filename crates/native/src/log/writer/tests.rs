@@ -20,7 +20,7 @@ impl Clock for Midnight {
     }
 }
 
-fn writer(directory: &tempfile::TempDir) -> Writer {
+pub(super) fn writer(directory: &tempfile::TempDir) -> Writer {
     let path = directory.path().join("rooms.db");
     let mut connection = schema::open(&path, None).unwrap();
     let epoch = schema::begin_epoch(&mut connection, &path).unwrap();
@@ -41,7 +41,7 @@ fn writer(directory: &tempfile::TempDir) -> Writer {
     )
 }
 
-fn name(room: &str) -> RoomName {
+pub(super) fn name(room: &str) -> RoomName {
     RoomName::stored(OwnerId::parse("ada").unwrap(), RoomId::parse(room).unwrap())
 }
 

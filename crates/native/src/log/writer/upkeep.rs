@@ -26,7 +26,7 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
     commits_since_step: u32,
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
 }
 
 impl Writer {

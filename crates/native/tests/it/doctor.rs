@@ -1,0 +1,405 @@
+//! `epicenter doctor` finds what is wrong with a data directory, says where, and changes nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use epicenter_identity::{OwnerId, RoomId, RoomName};
+use epicenter_native::config::{HostConfig, SecretText};
+use epicenter_native::data_dir::{DataDir, DataDirError, GivenSecrets};
+use epicenter_native::doctor::rooms::{self, RoomsError};
+use epicenter_native::doctor::{self, Level, Report};
+use epicenter_native::log::{
+    AppendDone, AppendRequest, Generation, Log, LogConfig, LogId, Rejected, ReplaceDone,
+    Replacement, SqliteLog,
+};
+use epicenter_native::store::{ensure_signing_key, open_sqlite};
+use epicenter_room::{Append, Entry, Seq};
+use epicenter_server::ports::Clock;
+use epicenter_testkit::{TestHub, Typist};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::wait;
+
+struct Now;
+
+impl Clock for Now {
+    fn now_ms(&self) -> u64 {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(since.as_millis()).unwrap()
+    }
+}
+
+fn name(room: &str) -> RoomName {
+    RoomName::stored(OwnerId::parse("ada").unwrap(), RoomId::parse(room).unwrap())
+}
+
+/// A data directory as a stopped hub leaves it, with the rooms `notes` and `other`.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let data_dir = DataDir::lock(&place.data()).unwrap();
+        let store = open_sqlite(&data_dir.identity_database()).unwrap().store;
+        let secrets = wait(data_dir.load_secrets(GivenSecrets::default(), &store)).unwrap();
+        wait(ensure_signing_key(&store, &secrets.auth, 0)).unwrap();
+        for (room, client) in [("notes", 1), ("other", 2)] {
+            let mut typist = Typist::new(client);
+            let entry = |text: &str| Entry::Ready(Bytes::from(typist.types(text)));
+            let typed: Vec<_> = ["one ", "two "].map(entry).into();
+            place.append(room, 1, [vec![Entry::Created], typed].concat());
+        }
+        place
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn config(&self) -> HostConfig {
+        HostConfig::for_tests(self.data())
+    }
+
+    fn log(&self) -> SqliteLog {
+        let path = self.data().join("rooms.db");
+        SqliteLog::open(&path, LogConfig::default(), Arc::new(Now)).unwrap()
+    }
+
+    fn append(&self, room: &str, first: u64, entries: Vec<Entry>) {
+        let (sender, results) = channel();
+        self.log().append(AppendRequest {
+            room: name(room),
+            generation: Generation(1),
+            append: Append {
+                first: Seq(first),
+                entries,
+            },
+            done: AppendDone(Box::new(move |result| sender.send(result).unwrap())),
+        });
+        results.recv().unwrap().unwrap();
+    }
+
+    fn sql(&self, database: &str, sql: &str) {
+        let connection = Connection::open(self.data().join(database)).unwrap();
+        assert!(connection.execute(sql, []).unwrap() > 0, "{sql}");
+    }
+
+    fn examine(&self) -> Report {
+        examine(self.config())
+    }
+
+    /// What is wrong, and what it is about.
+    fn problems(&self) -> Vec<String> {
+        problems(&self.examine())
+    }
+}
+
+fn examine(config: HostConfig) -> Report {
+    // A thread of its own: it brings a runtime, and some tests have one already.
+    let examine = || doctor::examine(&config).unwrap();
+    std::thread::scope(|scope| scope.spawn(examine).join().unwrap())
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    let problems = report.findings.iter();
+    problems
+        .filter(|finding| finding.level == Level::Problem)
+        .map(|finding| {
+            assert!(!finding.advice.is_empty());
+            format!("{}: {}", finding.subject, finding.what)
+        })
+        .collect()
+}
+
+/// One problem that says this, and nothing else.
+fn check(place: &Place, expect: &[&str]) {
+    let found = place.problems();
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in expect {
+        assert!(found[0].contains(part), "{part} is not in {found:?}");
+    }
+}
+
+#[test]
+fn a_sound_directory_has_no_findings() {
+    let place = Place::new();
+    let report = place.examine();
+    assert_eq!(report.findings, []);
+    assert!(report.is_sound() && !report.is_served);
+    let examined = report.examined;
+    assert_eq!(
+        (examined.rooms, examined.updates, examined.signing_keys),
+        (2, 4, 1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_works_beside_a_running_hub() {
+    let hub = TestHub::start().await;
+    hub.user("ada@example.test").await;
+    let report = examine(HostConfig::for_tests(hub.data_dir()));
+    assert_eq!(report.findings, []);
+    assert!(report.is_served);
+    hub.stop().await;
+}
+
+#[test]
+fn it_changes_nothing() {
+    let place = Place::new();
+    let read = |name: &str| fs::read(place.data().join(name)).unwrap();
+    let before = ["rooms.db", "identity.db", "lock"].map(read);
+    fs::set_permissions(place.data(), fs::Permissions::from_mode(0o755)).unwrap();
+    place.examine();
+    assert_eq!(["rooms.db", "identity.db", "lock"].map(read), before);
+    let mode = fs::metadata(place.data()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+}
+
+#[test]
+fn damaged_rooms_are_named_and_the_others_are_not() {
+    let place = Place::new();
+    place.sql("rooms.db", "DELETE FROM entries WHERE row = 2");
+    check(&place, &["room owners/ada/rooms/notes", "row"]);
+    let place = Place::new();
+    place.sql(
+        "rooms.db",
+        "UPDATE entries SET body = x'0102' WHERE row = 5",
+    );
+    check(&place, &["room owners/ada/rooms/other", "checksum"]);
+    // A row that is what was written, and no update.
+    let place = Place::new();
+    place.append(
+        "notes",
+        4,
+        vec![Entry::Ready(Bytes::from_static(b"garbage"))],
+    );
+    check(
+        &place,
+        &["room owners/ada/rooms/notes", "update 3 of its log is none"],
+    );
+    let place = Place::new();
+    place.append(
+        "notes",
+        4,
+        vec![Entry::Pending(Bytes::from_static(b"garbage"))],
+    );
+    check(
+        &place,
+        &["room owners/ada/rooms/notes", "update 1 of its log is none"],
+    );
+    let place = Place::new();
+    place.sql(
+        "rooms.db",
+        "UPDATE rooms SET owner = 'eve' WHERE room = 'notes'",
+    );
+    check(&place, &["rooms.db", "the directory of rooms is damaged"]);
+}
+
+#[test]
+fn damaged_files_are_found() {
+    for database in ["rooms.db", "identity.db"] {
+        let place = Place::new();
+        fs::remove_file(place.data().join(database)).unwrap();
+        check(&place, &[database, "it is missing"]);
+        let place = Place::new();
+        place.sql(
+            database,
+            "UPDATE meta SET value = '99' WHERE key = 'schema_version'",
+        );
+        check(&place, &[database, "schema version 99"]);
+        // The first page after the header and the schema is overwritten.
+        let place = Place::new();
+        let path = place.data().join(database);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        bytes[middle..middle + 4096].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        let found = place.problems();
+        assert!(
+            found.iter().any(|problem| problem.contains(database)),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_older_schema_is_a_notice() {
+    let place = Place::new();
+    let connection = Connection::open(place.data().join("rooms.db")).unwrap();
+    connection
+        .execute_batch(
+            "DROP TABLE generations; DROP TABLE rejections;
+             UPDATE meta SET value = '1' WHERE key = 'schema_version'",
+        )
+        .unwrap();
+    drop(connection);
+    let report = place.examine();
+    assert!(report.is_sound());
+    assert_eq!(report.findings.len(), 1);
+    assert!(
+        report.findings[0].what.contains("version 1 of 2"),
+        "{report:?}"
+    );
+    assert_eq!(report.examined.rooms, 2);
+}
+
+#[test]
+fn keys_and_secrets_are_compared() {
+    let place = Place::new();
+    place.sql(
+        "identity.db",
+        "UPDATE signing_keys SET point = zeroblob(65)",
+    );
+    check(&place, &["signing key ", "public half is damaged"]);
+    let place = Place::new();
+    place.sql(
+        "identity.db",
+        "UPDATE signing_keys SET sealed_private = x'00'",
+    );
+    check(
+        &place,
+        &["secrets", "AUTH_SECRET opens none of the signing keys"],
+    );
+
+    let place = Place::new();
+    let with = |encryption: Option<&str>, auth: Option<&str>| {
+        let secret = |text: &str| SecretText(text.to_owned().into());
+        let mut config = place.config();
+        config.encryption_secrets = encryption.map(secret);
+        config.auth_secret = auth.map(secret);
+        problems(&examine(config))
+    };
+    let found = with(Some("1:another-secret-of-thirty-two-bytes"), None);
+    assert!(
+        found[0].contains("is not the secret that was used"),
+        "{found:?}"
+    );
+    assert!(!found[0].contains("another-secret"), "{found:?}");
+    let found = with(None, Some("another-auth-secret-of-more-than-32-bytes"));
+    assert!(
+        found[0].contains("opens none of the signing keys"),
+        "{found:?}"
+    );
+    fs::remove_file(place.data().join("secrets/encryption-secrets")).unwrap();
+    check(&place, &["secrets", "ENCRYPTION_SECRETS is not set"]);
+}
+
+#[test]
+fn what_others_may_read_is_named() {
+    let place = Place::new();
+    let secret = place.data().join("secrets/auth-secret");
+    fs::set_permissions(secret, fs::Permissions::from_mode(0o640)).unwrap();
+    check(&place, &["secrets/auth-secret", "mode 640"]);
+}
+
+/// Replaces the first three entries of `notes` by a state that lacks the second insertion.
+fn compact_badly(place: &Place) -> LogId {
+    let log = place.log();
+    let before = log.extent(&name("notes")).unwrap().log;
+    let (sender, results) = channel();
+    log.replace(Replacement {
+        room: name("notes"),
+        log: before,
+        upto: Seq(3),
+        ready: Typist::new(1).types("one ").into(),
+        pending: None,
+        done: ReplaceDone(Box::new(move |result| sender.send(result).unwrap())),
+    });
+    results.recv().unwrap().unwrap();
+    before
+}
+
+fn text_of(place: &Place, room: &str) -> String {
+    let stored = place.log().read(&name(room), Seq(0), None).unwrap();
+    let texts = stored.ready.iter();
+    texts
+        .map(|update| String::from_utf8_lossy(update).into_owned())
+        .collect()
+}
+
+#[test]
+fn a_generation_comes_back_as_a_forward_merge() {
+    let place = Place::new();
+    let kept = compact_badly(&place);
+    assert!(!text_of(&place, "notes").contains("two"));
+    let listed = rooms::generations(&place.data(), &name("notes")).unwrap();
+    assert_eq!(
+        listed.iter().map(|kept| kept.log).collect::<Vec<_>>(),
+        [kept]
+    );
+    assert_eq!(rooms::list(&place.data()).unwrap()[0].generations, 1);
+
+    let config = place.config();
+    let restore = |room: &str, log, into: Option<&str>| {
+        let into = into.map(name);
+        rooms::restore_generation(&config, &name(room), log, into.as_ref())
+    };
+    restore("notes", kept, None).unwrap();
+    assert!(text_of(&place, "notes").contains("one two "));
+    let last = place.log().extent(&name("notes")).unwrap().last;
+    assert_eq!(last, Seq(4), "one more entry, and the state stays");
+    restore("notes", kept, Some("copy")).unwrap();
+    assert!(text_of(&place, "copy").contains("one two "));
+    assert_eq!(place.examine().findings, []);
+
+    let error = restore("notes", kept, Some("other")).unwrap_err();
+    assert!(matches!(error, RoomsError::Exists(_)), "{error}");
+    let error = restore("other", kept, None).unwrap_err();
+    assert!(matches!(error, RoomsError::NoGeneration { .. }), "{error}");
+    let _served = DataDir::lock(&place.data()).unwrap();
+    let error = restore("notes", kept, None).unwrap_err();
+    assert!(
+        matches!(error, RoomsError::DataDir(DataDirError::InUse { .. })),
+        "{error}"
+    );
+    assert_eq!(
+        rooms::list(&place.data()).unwrap().len(),
+        3,
+        "looking works beside it"
+    );
+}
+
+#[test]
+fn a_rejected_state_is_shown_until_it_is_lifted() {
+    let place = Place::new();
+    let of = {
+        let log = place.log();
+        let of = log.extent(&name("notes")).unwrap().log;
+        log.quarantine(Rejected {
+            room: name("notes"),
+            log: of,
+            upto: Seq(3),
+            ready: Bytes::from_static(b"state"),
+            reason: "its digest differs".to_owned(),
+        });
+        log.shutdown();
+        of
+    };
+    check(
+        &place,
+        &["room owners/ada/rooms/notes", "its digest differs"],
+    );
+    let listed = rooms::quarantine(&place.data()).unwrap();
+    assert_eq!((listed.len(), listed[0].1.of), (1, of));
+    rooms::lift_quarantine(&place.config(), &name("notes"), of).unwrap();
+    assert!(place.problems().is_empty());
+    let error = rooms::lift_quarantine(&place.config(), &name("notes"), of).unwrap_err();
+    assert!(matches!(error, RoomsError::NotQuarantined), "{error}");
+}
+
+#[test]
+fn a_command_about_rooms_makes_no_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let missing = place.path().join("data");
+    let config = HostConfig::for_tests(missing.clone());
+    rooms::list(&missing).unwrap_err();
+    rooms::restore_generation(&config, &name("notes"), LogId(1), None).unwrap_err();
+    assert!(doctor::examine(&config).is_err());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
