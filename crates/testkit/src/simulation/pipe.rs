@@ -42,6 +42,7 @@ struct State {
     /// What arrives when: bytes that free the window again, or a frame that is whole with them.
     frames: VecDeque<(u64, Option<FromHub>, usize)>,
     last_arrival: u64,
+    has_spoken: bool,
     unread: usize,
     window: usize,
     /// Nothing that is written arrives any more, and nobody has noticed.
@@ -75,6 +76,7 @@ impl Pipe {
                 undecoded: Vec::new(),
                 frames: VecDeque::new(),
                 last_arrival: 0,
+                has_spoken: false,
                 unread: 0,
                 window,
                 is_cut: false,
@@ -106,9 +108,9 @@ impl Pipe {
         state.revoked_at.get_or_insert(self.scene.now());
     }
 
-    /// Whether the hub has said anything.
+    /// Whether the room has said anything: it knows this connection.
     pub(super) fn has_spoken(&self) -> bool {
-        lock(&self.state).last_arrival > 0
+        lock(&self.state).has_spoken
     }
 
     /// The client reads what has arrived; the window opens again.
@@ -188,6 +190,7 @@ impl Pipe {
                         Ok(vector) => {
                             self.ledger
                                 .show(&self.room, &name, &Content::counted(&vector));
+                            state.has_spoken = true;
                             self.send(state, Some(FromHub::Step1(vector)), 0);
                         }
                         Err(error) => self.scene.violate(|| format!("{name}: step 1: {error}")),

@@ -200,6 +200,7 @@ impl World {
 
     /// Lets everything happen that happens before this time.
     fn run_until(&mut self, end: u64) -> Result<(), String> {
+        self.follow_up();
         while self.step(end)? {}
         self.scene.advance_to(end);
         Ok(())
