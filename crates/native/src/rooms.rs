@@ -151,6 +151,11 @@ impl RoomRegistry {
         Ok(handle)
     }
 
+    /// How many rooms are in memory.
+    pub fn rooms(&self) -> usize {
+        lock(&self.0.slots).rooms.len()
+    }
+
     /// The time that was last given to [`RoomHost::set_alarm`] has come.
     pub fn ring(&self) {
         for slot in self.0.timers.take_due(self.0.host.as_ref()) {

@@ -5,10 +5,12 @@
 //! Helpers panic when something is off, as tests do.
 
 mod delaying_log;
+mod dice;
 mod http;
 mod hub;
 mod postgres;
 pub mod refresh_model;
+pub mod simulation;
 mod socket;
 pub mod store_suite;
 mod updates;

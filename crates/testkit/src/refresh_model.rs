@@ -32,7 +32,7 @@ use epicenter_server::secret::Secret;
 use futures_util::future::join_all;
 
 use self::device::Device;
-use self::dice::{Dice, DrawnRandom};
+use self::dice::{Dice, DrawnRandom, pause_ms};
 use self::unreliable::Unreliable;
 
 /// RFC 7636, appendix B.
@@ -162,7 +162,7 @@ pub async fn run(store: &ModelStore, plan: &ModelPlan) -> ModelTally {
     let mut devices: Vec<Device> = join_all(signing_in).await;
     let mut tally = ModelTally::default();
     while tally.refreshes < plan.refreshes {
-        now_ms += dice.pause_ms();
+        now_ms += pause_ms(&mut dice);
         let steps = devices.iter_mut().map(|device| device.step(&world, now_ms));
         for done in join_all(steps).await {
             tally.add(done);

@@ -285,6 +285,13 @@ impl Inbox {
         Turn::NotNeeded
     }
 
+    /// Input that waits: how many, and its bytes.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        let bytes = state.input.iter().map(|(_, weight)| weight.0 as usize);
+        (state.input.len(), bytes.sum())
+    }
+
     pub(super) fn enter(&self) {
         self.lock().users += 1;
     }

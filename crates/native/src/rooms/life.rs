@@ -519,7 +519,9 @@ impl Core {
 
     /// Asks the log how much a compaction has to gain.
     fn measure(&mut self, slot: &Arc<Slot>) {
+        // Only what lives is compacted: a tombstone that asks for it would never leave memory.
         let extent = slot.shared().log.extent(slot.name());
+        let extent = extent.filter(|extent| extent.status == RoomStatus::Live);
         self.growth = extent.as_ref().map(Growth::of).unwrap_or_default();
     }
 

@@ -137,7 +137,7 @@ impl Outbox {
     }
 
     /// For the socket's task: writes what goes without waiting, and remembers whom to wake when there is more to do.
-    pub(crate) fn poll_flush(&self, waker: &Waker) -> Flushed {
+    pub fn poll_flush(&self, waker: &Waker) -> Flushed {
         let mut state = self.lock();
         state.remember(waker);
         match state.write(self.sink.as_ref()) {
@@ -149,14 +149,20 @@ impl Outbox {
         }
     }
 
+    /// Frames that are queued, and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.len(), state.bytes)
+    }
+
     /// Whether a close waits for what is queued before it.
-    pub(crate) fn is_draining(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         let state = self.lock();
         state.close.is_some() && state.drains
     }
 
     /// Takes the close order; what is queued before it is given up.
-    pub(crate) fn take_close(&self) -> Option<CloseOrder> {
+    pub fn take_close(&self) -> Option<CloseOrder> {
         let mut state = self.lock();
         state.give_up();
         state.close.take()
@@ -171,7 +177,7 @@ impl Outbox {
     }
 
     /// The socket is gone: frees what is queued and takes nothing more in.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         let mut state = self.lock();
         state.sealed = true;
         state.queue = VecDeque::new();

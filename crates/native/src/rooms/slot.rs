@@ -59,7 +59,8 @@ impl Slot {
         self.id
     }
 
-    pub(super) fn name(&self) -> &RoomName {
+    /// Which room it is.
+    pub fn name(&self) -> &RoomName {
         &self.name
     }
 
@@ -163,6 +164,11 @@ impl RoomHandle {
         if self.0.inbox.put(input).await == Turn::Needed {
             self.0.turn();
         }
+    }
+
+    /// Commands and bytes that wait for the room.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.0.inbox.waiting()
     }
 
     /// Hands the input over like [`RoomHandle::deliver`], or gives it back when there is no room.

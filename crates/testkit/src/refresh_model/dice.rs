@@ -1,37 +1,19 @@
-//! Chance from a seed (splitmix64).
+//! What chance decides in the model of refreshes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use epicenter_server::ports::Random;
 
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(super) use crate::dice::Dice;
+use crate::dice::mix;
 
-/// A sequence of numbers.
-#[derive(Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
-        mix(self.0) % limit
-    }
-
-    pub(super) fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    /// Until the next round: mostly less than a minute, so that minutes and their ends are met; sometimes hours.
-    pub(super) fn pause_ms(&mut self) -> u64 {
-        match self.below(10) {
-            0..=4 => self.below(40_000),
-            5..=7 => 20_000 + self.below(60_000),
-            8 => self.below(3_600_000),
-            _ => self.below(20 * 3_600_000),
-        }
+/// Until the next round: mostly less than a minute, so that minutes and their ends are met; sometimes hours.
+pub(super) fn pause_ms(dice: &mut Dice) -> u64 {
+    match dice.below(10) {
+        0..=4 => dice.below(40_000),
+        5..=7 => 20_000 + dice.below(60_000),
+        8 => dice.below(3_600_000),
+        _ => dice.below(20 * 3_600_000),
     }
 }
 
@@ -48,16 +30,10 @@ impl DrawnRandom {
 impl Random for DrawnRandom {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let drawn = mix(self.0.fetch_add(STEP, Ordering::Relaxed)).to_le_bytes();
-            for (byte, drawn) in chunk.iter_mut().zip(drawn) {
+            let drawn = Dice::new(self.0.fetch_add(1, Ordering::Relaxed)).next();
+            for (byte, drawn) in chunk.iter_mut().zip(drawn.to_le_bytes()) {
                 *byte = drawn;
             }
         }
     }
-}
-
-fn mix(state: u64) -> u64 {
-    let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
