@@ -673,3 +673,21 @@ async fn what_was_restored_is_told() {
     assert!(text.contains("mode = \"personal\""), "{text}");
     hub.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_does_not_wait_for_a_backup() {
+    let hub = start().await;
+    let ada = user(&hub).await;
+    push(&hub, &ada, "notes", &Typist::new(1).types("x")).await;
+    // What a backup holds open for as long as it reads.
+    let reader = rusqlite::Connection::open(hub.data_dir().join("rooms.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let rooms = "SELECT count(*) FROM rooms";
+    let count = reader.query_row(rooms, [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), 1);
+    push(&hub, &ada, "notes", &Typist::new(2).types("y")).await;
+    let begun = std::time::Instant::now();
+    hub.stop().await;
+    // SQLite would wait ten seconds for a reader.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(7));
+}
