@@ -190,10 +190,10 @@ impl Writer {
         // The state and its pending part have a number each.
         let needed = Seq(1 + u64::from(replacement.pending.is_some()));
         let upto = replacement.upto;
-        if upto < needed || upto.0 < record.head.end() || upto.0 > record.rows.last_entry() {
+        if upto < needed || upto.0 < record.head.entry() || upto.0 > record.rows.last_entry() {
             let what = format!(
                 "bug: a state up to entry {upto:?} cannot replace entries {} to {}",
-                record.head.end().max(1),
+                record.head.entry().max(1),
                 record.rows.last_entry()
             );
             tracing::error!(room.name = %replacement.room, error = %what, "a compaction has lost count of its entries");

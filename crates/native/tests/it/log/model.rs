@@ -61,6 +61,8 @@ struct ModelRoom {
     /// What the logs held that were replaced, by day.
     generations: Vec<(u32, LogId, Vec<String>)>,
     former_log: Option<LogId>,
+    /// The last entry that the head of the log stands for.
+    covered: u64,
     reader: Reader,
 }
 
@@ -144,6 +146,7 @@ impl World {
                         status: RoomStatus::Live,
                         last: room.last,
                         former_log: room.former_log,
+                        covered: room.last,
                         reader: room.reader.clone(),
                         ..ModelRoom::default()
                     };
@@ -186,17 +189,17 @@ impl World {
 
     fn replace(&mut self, index: usize, back: u64) {
         let (name, room) = (&self.names[index], &mut self.rooms[index]);
-        if room.status != RoomStatus::Live || room.last <= back {
+        if room.status != RoomStatus::Live || room.last < back {
             return;
         }
         let before = extent(&self.log, name);
         let last = room.last - back;
         let waiting = upto(&room.waiting, last);
         // A state covers no less than the one before it did, and needs a number beside that of its pending part.
-        let covered = before.state.0 + u64::from(!waiting.is_empty());
-        if last <= covered.max(1) {
+        if last < room.covered.max(1 + u64::from(!waiting.is_empty())) {
             return;
         }
+        room.covered = last;
         let ready = upto(&room.visible, last).join(";");
         let pending = (!waiting.is_empty()).then(|| waiting.join(";"));
         let pending = pending.as_ref().map(String::as_bytes);
@@ -212,6 +215,10 @@ impl World {
 
     fn read_on(&mut self, index: usize, piece: u64) {
         let (name, room) = (&self.names[index], &mut self.rooms[index]);
+        if room.is_purged {
+            // Nobody is shown a tombstone's content, so nobody need be told that it is gone.
+            return;
+        }
         let reader = &mut room.reader;
         let asked = (reader.upto + piece).min(room.last);
         let stored = self

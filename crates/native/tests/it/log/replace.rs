@@ -325,6 +325,27 @@ fn a_state_that_cannot_be_true_is_refused() {
 }
 
 #[test]
+fn a_part_that_waits_right_behind_a_state_may_have_come_later() {
+    let disk = Disk::new();
+    let log = disk.open();
+    let name = room("ada", "notes");
+    append(&log, &name, 1, 1, numbered(1..=3)).unwrap();
+    replace(&log, &name, 3, "state of 3").unwrap();
+    append(&log, &name, 1, 4, vec![pending("four")]).unwrap();
+    // Made before that part arrived.
+    assert_eq!(replace(&log, &name, 3, "another state of 3"), Ok(()));
+    let expect = (
+        vec!["another state of 3".to_owned()],
+        vec!["four".to_owned()],
+        4,
+    );
+    assert_eq!(bodies(&log, &name, 0, None), expect);
+    assert_eq!(bodies(&log, &name, 2, Some(3)), expect);
+    drop(log);
+    assert_eq!(bodies(&disk.open(), &name, 0, None), expect);
+}
+
+#[test]
 fn its_bytes_count_in_the_queue() {
     let disk = Disk::new();
     let log = disk.open_with(LogConfig {
@@ -408,4 +429,55 @@ fn readers_see_one_log_or_the_other() {
         assert!(reader.join().unwrap() > 0);
     }
     assert_eq!(log.stats().replaced, 100);
+}
+
+/// As the hub does it: one thread appends without waiting, another reads what is durable and hands over its merge.
+#[test]
+fn compactions_beside_a_stream_of_appends_lose_nothing() {
+    const APPENDS: u64 = 1_500;
+    let disk = Disk::new();
+    let log = Arc::new(disk.open_with(LogConfig {
+        max_commit_rows: 40,
+        keep_generations_ms: 0,
+        ..LogConfig::default()
+    }));
+    let name = room("ada", "notes");
+    append(&log, &name, 1, 1, numbered(1..=1)).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let compactor = std::thread::spawn({
+        let (log, name, is_over) = (Arc::clone(&log), name.clone(), Arc::clone(&is_over));
+        move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let stored = log.read(&name, Seq(0), None).unwrap();
+                let state = super::texts(&stored.ready).join(" ");
+                let Seq(upto) = stored.last;
+                let result = send_state_of(&log, &name, stored.log, upto, state.as_bytes(), None);
+                match result.recv().unwrap() {
+                    Ok(()) | Err(ReplaceError::Stale) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    let (sender, results) = channel();
+    for number in 2..=APPENDS {
+        send(&log, &name, 1, number, numbered(number..=number), &sender);
+        if number % 20 == 0 {
+            std::thread::yield_now();
+        }
+    }
+    for number in 2..=APPENDS {
+        assert_eq!(results.recv().unwrap(), Ok(Seq(number)));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    compactor.join().unwrap();
+    let check = |log: &SqliteLog| {
+        let texts = visible(log, &name).join(" ");
+        let expect: Vec<_> = (1..=APPENDS).map(|number| number.to_string()).collect();
+        assert_eq!(texts, expect.join(" "));
+    };
+    check(&log);
+    assert!(log.stats().replaced > 0, "{:?}", log.stats());
+    log.shutdown();
+    check(&disk.open());
 }
