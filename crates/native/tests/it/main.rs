@@ -5,6 +5,8 @@
 mod admin;
 mod backup;
 mod backup_damage;
+mod backup_load;
+mod backup_secrets;
 mod data_dir;
 mod doctor;
 mod durable;
