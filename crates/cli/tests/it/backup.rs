@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use epicenter_testkit::Typist;
@@ -260,6 +261,83 @@ fn a_full_disk_leaves_nothing_behind() {
     place.run(&restore).data();
 }
 
+#[test]
+fn a_backup_of_a_busy_hub_holds_what_was_acknowledged_before_it_and_nothing_that_never_was() {
+    const ROOMS: usize = 4;
+    let place = Place::new();
+    let example = Example::start(&place, &[]);
+    let acknowledged: Vec<_> = (0..ROOMS).map(|_| AtomicUsize::new(0)).collect();
+    let has_stopped = AtomicBool::new(false);
+    let write = |room: usize| {
+        let mut typist = Typist::new(1 + room as u64);
+        let (path, headers) = (
+            example.path(&format!("room-{room}")),
+            bearer(&example.token),
+        );
+        while !has_stopped.load(Ordering::SeqCst) {
+            let number = acknowledged[room].load(Ordering::SeqCst) + 1;
+            let mut body = vec![1, 0];
+            write_var_bytes(&mut body, &typist.types(&format!("<{number}>")));
+            let answer = example.hub.send_bytes("POST", &path, &headers, &body);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            acknowledged[room].store(number, Ordering::SeqCst);
+        }
+    };
+    let counts = || -> Vec<usize> {
+        let counts = acknowledged.iter();
+        counts.map(|count| count.load(Ordering::SeqCst)).collect()
+    };
+    let (before, after) = std::thread::scope(|scope| {
+        for room in 0..ROOMS {
+            let write = &write;
+            scope.spawn(move || write(room));
+        }
+        while counts().iter().any(|count| *count < 20) {
+            std::thread::yield_now();
+        }
+        let before = counts();
+        let answer = place.run(&["backup", "hub.backup", "--data-dir", "data"]);
+        let after = counts();
+        has_stopped.store(true, Ordering::SeqCst);
+        assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        (before, after)
+    });
+    let paths: Vec<_> = (0..ROOMS)
+        .map(|room| example.path(&format!("room-{room}")))
+        .collect();
+    example.hub.stop();
+    place
+        .run(&["restore", "hub.backup", "--data-dir", "new"])
+        .data();
+    let from = place.path().join("data/secrets");
+    let to = place.path().join("new/secrets");
+    fs::create_dir(&to).expect("a folder");
+    for name in ["encryption-secrets", "auth-secret"] {
+        fs::copy(from.join(name), to.join(name)).expect("a copy");
+    }
+    let hub = place.serve_with(&["--data-dir", "new"]);
+    let arguments = [
+        "admin",
+        "token",
+        "--data-dir",
+        "new",
+        "--email",
+        "ada@example.test",
+    ];
+    let token = place.run(&arguments).data();
+    for (room, path) in paths.iter().enumerate() {
+        let state = hub.get(path, &bearer(token.trim()));
+        let count = (1..)
+            .take_while(|number| state.contains(&format!("<{number}>")))
+            .count();
+        // The texts of one writer follow one another, so that a state is a prefix of them.
+        assert_eq!(state.matches('<').count(), count, "{state}");
+        let possible = before[room]..=after[room] + 1;
+        assert!(possible.contains(&count), "{possible:?} {count}");
+    }
+    hub.stop();
+}
+
 /// Bytes of the files that hold data.
 fn databases(folder: &Path) -> Vec<Vec<u8>> {
     let read = |name| fs::read(folder.join(name)).expect("a database");
@@ -282,7 +360,7 @@ fn killed_at_any_moment_it_leaves_no_half_file_under_the_name() {
         let to = format!("copies/round-{round}");
         fs::create_dir_all(place.path().join("copies")).expect("a folder");
         let mut child = place.start(&["backup", &to, "--data-dir", "data"]);
-        // The moments are spread over somewhat less than a whole run, so that most of them are in it.
+        // Not a wait for anything: the moments are spread over somewhat less than a whole run, so that most of them are in it.
         std::thread::sleep(Duration::from_micros(
             (whole.as_micros() * u128::from(round) / u128::from(ROUNDS)) as u64,
         ));

@@ -216,6 +216,12 @@ fn damaged_files_are_found() {
         // The first page after the header and the schema is overwritten.
         let place = Place::new();
         let path = place.data().join(database);
+        // What is still in the write-ahead log would stand before the page.
+        let connection = Connection::open(&path).unwrap();
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy = connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0));
+        assert_eq!(busy.unwrap(), 0);
+        drop(connection);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2 / 4096 * 4096;
         bytes[middle..middle + 4096].fill(0xa5);

@@ -6,6 +6,8 @@ mod admin;
 mod ai;
 mod backup;
 mod backup_damage;
+mod backup_load;
+mod backup_secrets;
 mod compaction;
 mod data_dir;
 mod doctor;

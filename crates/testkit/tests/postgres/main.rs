@@ -1,6 +1,7 @@
 //! What needs a PostgreSQL server, which these tests start themselves: `cargo test -p epicenter-testkit --features
 //! postgres-tests --test postgres`.
 
+mod backup;
 mod changes;
 mod engine;
 mod lease;

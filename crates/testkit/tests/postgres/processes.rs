@@ -53,7 +53,7 @@ async fn list_rooms(hub: &TestHub, user: &TestUser) -> (u16, Value) {
 }
 
 /// Waits until this hub serves rooms.
-async fn until_it_serves(hub: &TestHub, user: &TestUser) {
+pub(crate) async fn until_it_serves(hub: &TestHub, user: &TestUser) {
     let begun = Instant::now();
     while list_rooms(hub, user).await.0 != 200 {
         assert!(
