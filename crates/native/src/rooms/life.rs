@@ -15,8 +15,8 @@ use std::sync::Arc;
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, Seq, StorageFull,
-    StorageUse, Ticket,
+    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, RoomStatus, Seq,
+    StorageFull, StorageUse, Ticket,
 };
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
