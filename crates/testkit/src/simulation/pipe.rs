@@ -108,6 +108,20 @@ impl Pipe {
         state.revoked_at.get_or_insert(self.scene.now());
     }
 
+    /// The machine slept: what was due meanwhile has as long again.
+    pub(super) fn excuse(&self) {
+        let mut state = lock(&self.state);
+        if let Some(at) = &mut state.revoked_at {
+            *at = self.scene.now();
+        }
+    }
+
+    /// Whether it is over for longer than a connection may stay open.
+    pub(super) fn is_overdue(&self) -> bool {
+        let revoked_at = lock(&self.state).revoked_at;
+        revoked_at.is_some_and(|at| self.scene.now() > at + REVOKED_WITHIN_MS)
+    }
+
     /// Whether the room has said anything: it knows this connection.
     pub(super) fn has_spoken(&self) -> bool {
         lock(&self.state).has_spoken

@@ -152,6 +152,9 @@ impl World {
             _ => self.dice.below(5_000),
         };
         self.scene.advance_to(self.scene.now() + ahead);
+        for link in self.links.values() {
+            link.pipe.excuse();
+        }
     }
 
     /// A grant ends, or all tokens of a person.
@@ -197,12 +200,17 @@ impl World {
         let Some(link) = self.links.get(&id) else {
             return;
         };
-        if let Some(socket) = &link.socket
-            && !socket.is_leaving()
-            && link.pipe.has_spoken()
-        {
+        let Some(socket) = &link.socket else {
+            return;
+        };
+        if socket.is_leaving() || !link.pipe.has_spoken() {
+            return;
+        }
+        if link.pipe.is_overdue() {
             self.scene
                 .violate(|| format!("link {id} is open a second after it was revoked"));
+        } else {
+            self.happens_in(1_001, Happening::CheckRevoked(id));
         }
     }
 }
