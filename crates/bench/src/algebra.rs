@@ -18,7 +18,7 @@ use epicenter_update::{
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use crate::table::{Table, print, tell};
+use crate::table::{Compare, Table, print, tell};
 
 /// An operation is repeated for so much time of the processors.
 const REPEAT_FOR: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ fn compare(
     options: &Options,
     other: impl Fn(&str, &Path, &Value) -> anyhow::Result<Option<Value>>,
 ) -> anyhow::Result<()> {
-    let mut table = Table::new(vec!["hub", name]);
+    let mut table = Table::new(vec!["hub", name], Compare::WithSecond);
     for (workload, operations) in workloads.as_object().into_iter().flatten() {
         let file = options.directory.join(workload);
         let inputs = read(&file)?;

@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use self::run::{Outcome, Pace, drive};
 use self::site::{Program, Site};
 use crate::disk::DiskTimes;
-use crate::table::{Table, print, tell};
+use crate::table::{Compare, Table, print, tell};
 
 /// What to measure, and with what.
 #[derive(Debug, clap::Args)]
@@ -156,7 +156,7 @@ impl Options {
             refresh,
             refresh_at_rate,
             checks,
-            resident_bytes: site.process.resident_bytes()?,
+            resident_bytes: site.process.memory()?.resident,
             disk_median_ms: 0.0,
             disk_p99_ms: 0.0,
         })
@@ -262,7 +262,7 @@ impl Options {
     }
 
     fn table(&self, programs: &[Program], all: &[Figures]) -> Table {
-        let mut table = Table::new(programs.iter().map(Program::name).collect());
+        let mut table = Table::new(programs.iter().map(Program::name).collect(), Compare::WithSecond);
         let Options {
             connections,
             count,

@@ -7,7 +7,16 @@ use std::io::{self, Write as _};
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<&'static str>,
+    compare: Compare,
     lines: Vec<Line>,
+}
+
+/// What the first column is divided by in the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compare {
+    WithSecond,
+    /// The smallest of the others: figures are costs.
+    WithBest,
 }
 
 #[derive(Debug)]
@@ -20,13 +29,14 @@ enum Line {
     },
 }
 
-const LABEL_WIDTH: usize = 44;
+const LABEL_WIDTH: usize = 50;
 const COLUMN_WIDTH: usize = 14;
 
 impl Table {
-    pub(crate) fn new(columns: Vec<&'static str>) -> Self {
+    pub(crate) fn new(columns: Vec<&'static str>, compare: Compare) -> Self {
         Self {
             columns,
+            compare,
             lines: Vec::new(),
         }
     }
@@ -44,7 +54,7 @@ impl Table {
         });
     }
 
-    /// Fixed-width text. With two columns or more another one holds the first divided by the second.
+    /// Fixed-width text. With two columns or more another one holds the first divided by what it is compared with.
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
         let compared = self.columns.len() >= 2;
@@ -71,15 +81,26 @@ impl Table {
                     for value in values {
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(*value, *decimals));
                     }
-                    if let (true, [Some(first), Some(second), ..]) = (compared, values.as_slice()) {
-                        let ratio = (*second != 0.0).then(|| first / second);
-                        let _ = write!(out, "{:>COLUMN_WIDTH$}", number(ratio, 2));
+                    if let Some(ratio) = self.compare.ratio(values).filter(|_| compared) {
+                        let _ = write!(out, "{ratio:>COLUMN_WIDTH$.2}");
                     }
                 }
             }
         }
         out.push('\n');
         out
+    }
+}
+
+impl Compare {
+    fn ratio(self, values: &[Option<f64>]) -> Option<f64> {
+        let (first, others) = values.split_first()?;
+        let other = match self {
+            Self::WithSecond => others.first().copied().flatten(),
+            Self::WithBest => others.iter().flatten().copied().reduce(f64::min),
+        };
+        let other = other.filter(|other| *other != 0.0)?;
+        first.map(|first| first / other)
     }
 }
 
@@ -109,16 +130,16 @@ mod tests {
 
     #[test]
     fn figures_stand_in_columns_with_their_ratio() {
-        let mut table = Table::new(vec!["hub", "y-sweet"]);
+        let mut table = Table::new(vec!["hub", "y-sweet"], Compare::WithSecond);
         table.heading("1 room".to_owned());
         table.row("updates/s", 0, vec![Some(300.0), Some(100.0)]);
         table.row("p50 ms", 2, vec![Some(1.0), None]);
         let expect = [
-            "                                                       hub       y-sweet         ratio",
+            "                                                             hub       y-sweet         ratio",
             "",
             "1 room",
-            "  updates/s                                            300           100          3.00",
-            "  p50 ms                                              1.00             -",
+            "  updates/s                                                  300           100          3.00",
+            "  p50 ms                                                    1.00             -",
             "",
         ];
         assert_eq!(table.render(), expect.join("\n"));
@@ -126,8 +147,16 @@ mod tests {
 
     #[test]
     fn one_column_has_no_ratio() {
-        let mut table = Table::new(vec!["hub"]);
+        let mut table = Table::new(vec!["hub"], Compare::WithSecond);
         table.row("x", 0, vec![Some(1.0)]);
         assert!(!table.render().contains("ratio"));
+    }
+
+    #[test]
+    fn the_first_is_compared_with_the_second_or_the_best() {
+        let values = [Some(6.0), Some(3.0), None, Some(2.0)];
+        assert_eq!(Compare::WithSecond.ratio(&values), Some(2.0));
+        assert_eq!(Compare::WithBest.ratio(&values), Some(3.0));
+        assert_eq!(Compare::WithBest.ratio(&[Some(6.0), None]), None);
     }
 }

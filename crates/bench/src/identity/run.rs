@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 use super::connection::Connection;
 use super::site::Site;
 use crate::percentile::percentile;
-use crate::process::own_cpu_time;
+use crate::proc::own_cpu_time;
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
