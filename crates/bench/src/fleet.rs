@@ -200,7 +200,9 @@ impl Fleet {
 
     /// Bytes that the server has not taken yet.
     pub(crate) fn queued_bytes(&self, client: usize) -> usize {
-        self.clients.get(client).map_or(0, |client| client.out.len())
+        self.clients
+            .get(client)
+            .map_or(0, |client| client.out.len())
     }
 
     pub(crate) fn encoding(&self, client: usize) -> Option<crate::edits::Encoding> {
@@ -246,11 +248,7 @@ impl Fleet {
     }
 
     /// Waits for at most `timeout` and handles what has come.
-    pub(crate) fn poll(
-        &mut self,
-        timeout: Duration,
-        crowd: &mut impl Crowd,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn poll(&mut self, timeout: Duration, crowd: &mut impl Crowd) -> anyhow::Result<()> {
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs())?,
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -267,8 +265,7 @@ impl Fleet {
             if flags.contains(epoll::EventFlags::OUT) {
                 self.flush(number)?;
             }
-            let readable =
-                epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+            let readable = epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
             if flags.intersects(readable) {
                 self.read(number, crowd)?;
             }
@@ -322,7 +319,9 @@ impl Fleet {
         let was_open = client.phase == Phase::Open;
         if client.partial.is_empty() {
             let taken = client.handle(number, at, fresh, crowd)?;
-            client.partial.extend(fresh.get(taken..).unwrap_or_default());
+            client
+                .partial
+                .extend(fresh.get(taken..).unwrap_or_default());
         } else {
             let mut all = std::mem::take(&mut client.partial);
             all.extend_from_slice(fresh);

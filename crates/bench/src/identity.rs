@@ -262,7 +262,10 @@ impl Options {
     }
 
     fn table(&self, programs: &[Program], all: &[Figures]) -> Table {
-        let mut table = Table::new(programs.iter().map(Program::name).collect(), Compare::WithSecond);
+        let mut table = Table::new(
+            programs.iter().map(Program::name).collect(),
+            Compare::WithSecond,
+        );
         let Options {
             connections,
             count,

@@ -73,9 +73,12 @@ impl Shape {
         }
     }
 
-    /// The socket of a writer.
-    fn client_of(&self, writer: usize) -> usize {
-        writer / self.writers * self.in_a_room() + writer % self.writers
+    /// The rooms' first sockets come first, then their second ones and so on: a writer has its own number among clients.
+    fn seat_of(&self, client: usize) -> Seat {
+        Seat {
+            room: client % self.rooms,
+            number: client / self.rooms,
+        }
     }
 }
 
@@ -115,14 +118,20 @@ impl Load {
     ) -> anyhow::Result<Self> {
         let mut fleet = Fleet::new()?;
         let mut tally = Tally::new(shape);
-        let seats = (0..shape.sockets()).map(|client| Seat {
-            room: first_room + client / shape.in_a_room(),
-            number: client % shape.in_a_room(),
-        });
-        fleet.join_all(seats.map(|seat| server.entrance(seat)), &mut tally)?;
+        let mut join = |clients: std::ops::Range<usize>| {
+            let entrances = clients.map(|client| {
+                let Seat { room, number } = shape.seat_of(client);
+                let room = first_room + room;
+                server.entrance(Seat { room, number })
+            });
+            fleet.join_all(entrances, &mut tally)
+        };
+        // y-sweet makes two documents of a room that two clients open for the first time at once.
+        join(0..shape.rooms)?;
+        join(shape.rooms..shape.sockets())?;
         let editor = |writer: usize| {
             let client = 1_000_000 + writer as u64;
-            let in_room = u16::try_from(writer % shape.writers).unwrap_or(u16::MAX);
+            let in_room = u16::try_from(shape.seat_of(writer).number).unwrap_or(u16::MAX);
             Editor::new(client, in_room, target)
         };
         Ok(Self {
@@ -135,14 +144,15 @@ impl Load {
 
     /// Sends `count` edits in all and waits until they have arrived, so that caches are warm and rooms exist.
     pub(crate) fn warm_up(&mut self, count: usize) -> anyhow::Result<()> {
-        self.tally.set_window(self.shape.window(Pace::Saturated, 64));
+        self.tally
+            .set_window(self.shape.window(Pace::Saturated, 64));
         for number in 0..count.max(self.shape.all_writers()) {
             let writer = number % self.shape.all_writers();
             while !self.may_send(writer) {
                 self.listen(Duration::from_millis(100))?;
             }
             self.queue_edit(writer);
-            self.flush(writer)?;
+            self.fleet.flush(writer)?;
         }
         self.drain()
     }
@@ -221,7 +231,7 @@ impl Load {
                 }
             }
             self.queue_edit(writer);
-            self.flush(writer)?;
+            self.fleet.flush(writer)?;
         }
         Ok(())
     }
@@ -242,7 +252,7 @@ impl Load {
                     queued = true;
                 }
                 if queued {
-                    self.flush(writer)?;
+                    self.fleet.flush(writer)?;
                 }
             }
             self.listen(Duration::from_millis(100))?;
@@ -252,23 +262,18 @@ impl Load {
 
     fn may_send(&self, writer: usize) -> bool {
         self.tally.under_way.get(writer).copied().unwrap_or(0) < self.tally.window
-            && self.fleet.queued_bytes(self.shape.client_of(writer)) < MAX_QUEUED_BYTES
+            && self.fleet.queued_bytes(writer) < MAX_QUEUED_BYTES
     }
 
     fn queue_edit(&mut self, writer: usize) {
-        let client = self.shape.client_of(writer);
         let (Some(editor), Some(encoding)) =
-            (self.editors.get_mut(writer), self.fleet.encoding(client))
+            (self.editors.get_mut(writer), self.fleet.encoding(writer))
         else {
             return;
         };
         let edit = editor.edit(self.fleet.now(), encoding);
         self.tally.sent(writer);
-        self.fleet.queue_update(client, &edit);
-    }
-
-    fn flush(&mut self, writer: usize) -> anyhow::Result<()> {
-        self.fleet.flush(self.shape.client_of(writer))
+        self.fleet.queue_update(writer, &edit);
     }
 
     /// Hears what comes in, for at most so long.
@@ -367,10 +372,7 @@ impl Crowd for Tally {
             _ => return Ok(()),
         };
         self.heard_at = at;
-        let (room, seat) = (
-            client / self.shape.in_a_room(),
-            client % self.shape.in_a_room(),
-        );
+        let Seat { room, number: seat } = self.shape.seat_of(client);
         for stamp in stamps(body) {
             let in_room = usize::from(stamp.writer);
             if in_room == seat {
@@ -393,7 +395,7 @@ impl Crowd for Tally {
                 self.latencies
                     .push(u64::try_from(latency).unwrap_or(u64::MAX));
             }
-            self.count(room * self.shape.writers + in_room, stamp.number);
+            self.count(in_room * self.shape.rooms + room, stamp.number);
         }
         Ok(())
     }
@@ -420,9 +422,13 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_a_room_stand_together() {
+    fn writers_come_first_and_each_room_has_its_own() {
         assert_eq!(SHAPE.sockets(), 6);
-        assert_eq!([0, 1, 2, 3].map(|writer| SHAPE.client_of(writer)), [0, 1, 3, 4]);
+        let seats = [0, 1, 2, 5].map(|client| SHAPE.seat_of(client));
+        assert_eq!(
+            seats.map(|seat| (seat.room, seat.number)),
+            [(0, 0), (1, 0), (0, 1), (1, 2)]
+        );
     }
 
     #[test]
@@ -430,12 +436,12 @@ mod tests {
         let mut tally = Tally::new(SHAPE);
         tally.set_window(4);
         tally.begin(Duration::ZERO);
-        // The first writer of the second room: clients 3, 4 and 5.
-        let mut editor = Editor::new(1, 0, Target::Array);
+        // The second writer of the second room, whose clients are 1, 3 and 5.
+        let mut editor = Editor::new(1, 1, Target::Array);
         let edit = update(&mut editor);
-        tally.sent(2);
+        tally.sent(3);
         hear(&mut tally, 3, &edit).expect("an echo");
-        hear(&mut tally, 4, &edit).expect("a delivery");
+        hear(&mut tally, 1, &edit).expect("a delivery");
         assert_eq!((tally.all_under_way, tally.latencies.len()), (1, 1));
         hear(&mut tally, 5, &edit).expect("a delivery");
         assert_eq!(tally.all_under_way, 0);
@@ -449,9 +455,9 @@ mod tests {
         let mut editor = Editor::new(1, 0, Target::Array);
         let first = update(&mut editor);
         let second = update(&mut editor);
-        assert!(hear(&mut tally, 1, &second).is_err());
-        assert!(hear(&mut tally, 1, &first).is_ok());
-        assert!(hear(&mut tally, 1, &first).is_err());
+        assert!(hear(&mut tally, 2, &second).is_err());
+        assert!(hear(&mut tally, 2, &first).is_ok());
+        assert!(hear(&mut tally, 2, &first).is_err());
     }
 
     #[test]

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn socket_memory_is_read_in_pages() {
-        let text = "sockets: used 5\nTCP: inuse 4 orphan 0 tw 0 alloc 5 mem 17\nUDP: inuse 0 mem 3\n";
+        let text =
+            "sockets: used 5\nTCP: inuse 4 orphan 0 tw 0 alloc 5 mem 17\nUDP: inuse 0 mem 3\n";
         assert_eq!(socket_pages_in(text), Some(17));
     }
 }

@@ -102,7 +102,11 @@ impl Site {
 
 /// Runs the plans and prints a table after each.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let size = if options.quick { Size::Tenth } else { Size::Whole };
+    let size = if options.quick {
+        Size::Tenth
+    } else {
+        Size::Whole
+    };
     let plans = chosen(plan::all(size), &options.plans)?;
     if options.list {
         for plan in plans {

@@ -145,7 +145,7 @@ impl Server {
 pub(crate) fn upgrade_request(address: SocketAddr, path: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZXBpY2VudGVyLWJlbmNoLSE=\r\n{headers}\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZXBpY2VudGVyLWJlbmNoLQ==\r\n{headers}\r\n"
     )
 }
 

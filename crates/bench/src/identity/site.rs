@@ -122,11 +122,7 @@ async fn start_hub(program: &Path, directory: tempfile::TempDir) -> anyhow::Resu
     })
 }
 
-fn start_peer(
-    folder: &Path,
-    store: &str,
-    directory: tempfile::TempDir,
-) -> anyhow::Result<Site> {
+fn start_peer(folder: &Path, store: &str, directory: tempfile::TempDir) -> anyhow::Result<Site> {
     let script = folder.join("server.mjs");
     let arguments = [text(&script)?, text(directory.path())?, store];
     let node = Path::new("node");

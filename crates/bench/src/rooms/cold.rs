@@ -57,12 +57,7 @@ pub(crate) fn measure(server: &mut Server, past: Past) -> anyhow::Result<Figures
     );
     touch(server)?;
     let mut load = Load::open(server, SHAPE, HISTORY, past.target)?;
-    let made = load.run_at_most(
-        Pace::Saturated,
-        256,
-        HISTORY_DEADLINE,
-        past.edits as usize,
-    )?;
+    let made = load.run_at_most(Pace::Saturated, 256, HISTORY_DEADLINE, past.edits as usize)?;
     ensure!(
         made.updates == u64::from(past.edits),
         "only {} of {} edits were made in {} s",
@@ -104,13 +99,22 @@ pub(crate) fn measure(server: &mut Server, past: Past) -> anyhow::Result<Figures
     let read = read_time(server, &first.update)?;
     let (with_past, without) = (median(history, time), median(copied, time));
     Ok(vec![
-        ("history made, edits/s", made.updates as f64 / made.elapsed.as_secs_f64()),
+        (
+            "history made, edits/s",
+            made.updates as f64 / made.elapsed.as_secs_f64(),
+        ),
         ("first opening after it, ms", time(first)),
         ("opening, median, ms", with_past),
         ("opening without a past, median, ms", without),
-        ("opening over opening without a past (target 2)", with_past / without),
+        (
+            "opening over opening without a past (target 2)",
+            with_past / without,
+        ),
         ("reading as many bytes from a file, ms", milliseconds(read)),
-        ("server's CPU in an opening, ms", median(history, |opening| opening.cpu * 1e3)),
+        (
+            "server's CPU in an opening, ms",
+            median(history, |opening| opening.cpu * 1e3),
+        ),
         ("answer, bytes", median(history, bytes)),
         ("answer without a past, bytes", median(copied, bytes)),
     ])
@@ -132,7 +136,10 @@ impl Opening {
         let live = past.live();
         let mut found = vec![false; live.len()];
         for stamp in stamps(&self.update) {
-            let index = stamp.number.checked_sub(live.start).map(|index| index as usize);
+            let index = stamp
+                .number
+                .checked_sub(live.start)
+                .map(|index| index as usize);
             if let Some(found) = index.and_then(|index| found.get_mut(index)) {
                 *found = true;
             }

@@ -79,9 +79,7 @@ fn in_parallel(
             .collect();
         let mut all = Vec::new();
         for thread in running {
-            let times = thread
-                .join()
-                .map_err(|_panic| anyhow!("a writer failed"))?;
+            let times = thread.join().map_err(|_panic| anyhow!("a writer failed"))?;
             all.extend(times?);
         }
         Ok(all)

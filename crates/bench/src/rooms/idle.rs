@@ -27,11 +27,15 @@ pub(crate) fn measure(
     let mut fleet = Fleet::new()?;
     wait(&mut fleet, SETTLE, &mut Deaf)?;
     let (before, kernel_before) = (server.process()?.memory()?, kernel_bytes()?);
-    let seats = (0..sockets).map(|index| Seat {
-        room: index % rooms,
-        number: index / rooms,
-    });
-    fleet.join_all(seats.map(|seat| server.entrance(seat)), &mut Deaf)?;
+    let entrance = |index: usize| {
+        server.entrance(Seat {
+            room: index % rooms,
+            number: index / rooms,
+        })
+    };
+    // As in a load: every room has its first socket before any has its second.
+    fleet.join_all((0..rooms).map(entrance), &mut Deaf)?;
+    fleet.join_all((rooms..sockets).map(entrance), &mut Deaf)?;
     wait(&mut fleet, SETTLE, &mut Deaf)?;
     let (after, kernel_after) = (server.process()?.memory()?, kernel_bytes()?);
 
@@ -44,8 +48,7 @@ pub(crate) fn measure(
     }
     let cpu = cpu.end(server)?;
     let end = server.process()?.memory()?;
-    let per_socket =
-        |after: u64, before: u64| after.saturating_sub(before) as f64 / sockets as f64;
+    let per_socket = |after: u64, before: u64| after.saturating_sub(before) as f64 / sockets as f64;
     Ok(vec![
         ("empty server, resident, MiB", before.resident as f64 / MIB),
         (
@@ -64,10 +67,7 @@ pub(crate) fn measure(
             "kernel, both ends, B per socket",
             per_socket(kernel_after, kernel_before),
         ),
-        (
-            "CPU, percent of a core",
-            100.0 * cpu.server / cpu.elapsed,
-        ),
+        ("CPU, percent of a core", 100.0 * cpu.server / cpu.elapsed),
     ])
 }
 

@@ -7,11 +7,11 @@ use super::plan::{Plan, Work};
 use super::{cold, http, idle};
 use crate::disk::{DiskTimes, DiskWatch};
 use crate::edits::Target;
+use crate::fleet::{Deaf, Fleet};
 use crate::load::{Load, Outcome, Pace, Shape};
 use crate::percentile::percentile;
 use crate::proc::{kernel_bytes, own_cpu_time};
 use crate::server::{Seat, Server};
-use crate::fleet::{Deaf, Fleet};
 
 /// A figure by its label, in the order of the table.
 pub(crate) type Figures = Vec<(&'static str, f64)>;

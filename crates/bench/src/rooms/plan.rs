@@ -93,7 +93,11 @@ pub(crate) fn all(size: Size) -> Vec<Plan> {
     }
     for (name, pings) in [("idle", false), ("idle-pings", true)] {
         let (sockets, rooms) = (size.of(10_000), size.of(2_000));
-        let what = if pings { "one ping a minute each" } else { "no pings" };
+        let what = if pings {
+            "one ping a minute each"
+        } else {
+            "no pings"
+        };
         plans.push(Plan {
             name,
             title: format!("{sockets} idle sockets over {rooms} rooms; {what}"),
