@@ -55,6 +55,8 @@ pub(crate) struct Editor {
     writer: u16,
     target: Target,
     next: u32,
+    /// Bytes behind each stamp.
+    padding: usize,
 }
 
 /// Where an edit stands in its document.
@@ -73,7 +75,13 @@ impl Editor {
             writer,
             target,
             next: 0,
+            padding: 0,
         }
+    }
+
+    /// With so many more bytes in each edit.
+    pub(crate) fn with_padding(self, padding: usize) -> Self {
+        Self { padding, ..self }
     }
 
     /// Edits made so far.
@@ -85,12 +93,13 @@ impl Editor {
     pub(crate) fn edit(&mut self, sent_at: Duration, encoding: Encoding) -> Vec<u8> {
         let number = self.next;
         self.next += 1;
-        let content = Stamp {
+        let stamp = Stamp {
             writer: self.writer,
             number,
             sent_at,
-        }
-        .encode();
+        };
+        let mut content = stamp.encode().to_vec();
+        content.resize(STAMP_BYTES + self.padding, 0);
         let place = self.target.place(number);
         match encoding {
             Encoding::V1 => self.encode_v1(&place, &content),

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -33,7 +33,7 @@ pub(crate) struct Entrance {
     pub(crate) address: SocketAddr,
     /// The upgrade request, its empty last line included.
     pub(crate) request: String,
-    pub(crate) dialect: Rc<Dialect>,
+    pub(crate) dialect: Arc<Dialect>,
 }
 
 /// What a client hears.
@@ -81,7 +81,7 @@ pub(crate) struct Fleet {
 struct Client {
     /// `None` once it is closed.
     stream: Option<TcpStream>,
-    dialect: Rc<Dialect>,
+    dialect: Arc<Dialect>,
     phase: Phase,
     /// The beginning of a message that has not all come yet.
     partial: Vec<u8>,
@@ -209,6 +209,11 @@ impl Fleet {
         Some(self.clients.get(client)?.dialect.encoding)
     }
 
+    /// Whether any socket is not closed yet.
+    pub(crate) fn has_open(&self) -> bool {
+        self.clients.iter().any(|client| client.stream.is_some())
+    }
+
     pub(crate) fn is_open(&self, client: usize) -> bool {
         self.clients
             .get(client)
@@ -236,6 +241,23 @@ impl Fleet {
         };
         client.is_paused = true;
         client.set_interest(&self.epoll, number)
+    }
+
+    /// Goes on reading.
+    pub(crate) fn resume(&mut self, number: usize) -> anyhow::Result<()> {
+        let Some(client) = self.clients.get_mut(number) else {
+            return Ok(());
+        };
+        client.is_paused = false;
+        client.set_interest(&self.epoll, number)
+    }
+
+    /// Sends the first half of what is in line and forgets the rest.
+    pub(crate) fn send_half(&mut self, number: usize) -> anyhow::Result<()> {
+        if let Some(client) = self.clients.get_mut(number) {
+            client.out.truncate(client.out.len() / 2);
+        }
+        self.flush(number)
     }
 
     /// Hangs up without a word.

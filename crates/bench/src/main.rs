@@ -9,14 +9,17 @@ mod dialect;
 mod disk;
 mod edits;
 mod fleet;
+mod hostile;
 mod http_client;
 mod hub;
 mod identity;
+mod kill;
 mod load;
 mod peers;
 mod percentile;
 mod proc;
 mod process;
+mod random;
 mod rooms;
 mod server;
 mod table;
@@ -37,6 +40,10 @@ struct Arguments {
 enum Benchmark {
     /// Updates, sockets and histories of one hub, beside the peers that are installed
     Rooms(rooms::Options),
+    /// Whether an innocent room keeps its latency while hostile clients attack the hub
+    Hostile(hostile::Options),
+    /// Rounds of SIGKILL under load: whether anything that somebody had received is lost
+    Kill(kill::Options),
     /// Codes, refreshes and token checks of one hub, beside npm's oidc-provider where it is installed
     Identity(identity::Options),
     /// The update algebra beside Yjs, and beside yrs when built with `--features yrs`
@@ -47,6 +54,8 @@ fn main() -> ExitCode {
     let Arguments { benchmark } = Arguments::parse();
     let outcome = match benchmark {
         Benchmark::Rooms(options) => rooms::run(&options),
+        Benchmark::Hostile(options) => hostile::run(&options),
+        Benchmark::Kill(options) => kill::run(&options),
         Benchmark::Identity(options) => block_on(identity::run(&options)),
         Benchmark::Update(options) => algebra::run(&options),
     };

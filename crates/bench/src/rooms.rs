@@ -11,12 +11,13 @@ mod plan;
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use self::measure::{Figures, measure};
+use self::measure::measure;
+pub(crate) use self::measure::{Cpu, Figures, milliseconds};
 use self::plan::{Plan, Size};
 use crate::hub::Users;
 use crate::peers;
@@ -135,7 +136,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let hub = options.site.hub()?;
     let users = Users::new(&hub, directory.path(), count, &options.hub_settings)?;
     let bench = Bench {
-        users: Rc::new(users),
+        users: Arc::new(users),
         directory: directory.path(),
         duration: Duration::from_secs(seconds),
     };
@@ -160,7 +161,7 @@ fn chosen(all: Vec<Plan>, names: &[String]) -> anyhow::Result<Vec<Plan>> {
 
 /// What all plans share.
 struct Bench<'a> {
-    users: Rc<Users>,
+    users: Arc<Users>,
     directory: &'a Path,
     duration: Duration,
 }

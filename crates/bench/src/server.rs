@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 pub(crate) struct Server {
     program: Program,
     running: Option<(ServerProcess, SocketAddr)>,
-    users: Rc<Users>,
+    users: Arc<Users>,
     pub(crate) directory: tempfile::TempDir,
 }
 
@@ -53,6 +53,10 @@ impl Kind {
         }
     }
 
+    pub(crate) fn waits_for_the_disk(self) -> bool {
+        self == Self::Hub
+    }
+
     /// When an update is on disk, against when others see it.
     pub(crate) fn durability(self) -> &'static str {
         match self {
@@ -68,7 +72,7 @@ impl Kind {
 
 impl Program {
     /// Starts it with a new directory below `parent`.
-    pub(crate) fn start(&self, parent: &Path, users: &Rc<Users>) -> anyhow::Result<Server> {
+    pub(crate) fn start(&self, parent: &Path, users: &Arc<Users>) -> anyhow::Result<Server> {
         let directory = tempfile::tempdir_in(parent)?;
         if self.kind == Kind::Hub {
             users.furnish(directory.path())?;
@@ -76,7 +80,7 @@ impl Program {
         let mut server = Server {
             program: self.clone(),
             running: None,
-            users: Rc::clone(users),
+            users: Arc::clone(users),
             directory,
         };
         server.start_again()?;
@@ -124,7 +128,7 @@ impl Server {
         Ok(Entrance {
             address,
             request,
-            dialect: Rc::new(dialect),
+            dialect: Arc::new(dialect),
         })
     }
 
