@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use crate::block_on;
 use crate::dialect::{Dialect, Ping};
 use crate::edits::Encoding;
 use crate::http_client;
@@ -136,7 +137,7 @@ fn add_user(
     let mut token = vec!["admin", "token", "--ttl", "86400"];
     token.extend(place);
     let token = process::run(program, &token, "")?.trim().to_owned();
-    let session = http_client::json(address, "/api/session", &token)?;
+    let session = block_on(http_client::json(address, "/api/session", &token))?;
     let owner = session
         .get("ownerId")
         .and_then(|owner| owner.as_str())

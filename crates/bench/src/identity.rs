@@ -3,7 +3,6 @@
 //! Everything is on disk when it is answered: the hub syncs what it stores, and so does the peer with its database. The
 //! peer without a disk stands in the last column, because that is how it is mostly measured.
 
-mod connection;
 mod run;
 mod site;
 

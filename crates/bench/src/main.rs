@@ -69,9 +69,9 @@ fn main() -> ExitCode {
 }
 
 /// On one thread: the generator takes one core at most, whatever the server needs of the others.
-fn block_on(benchmark: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(benchmark)
+        .block_on(work)
 }

@@ -1,5 +1,6 @@
 //! What hostile clients do. Every attack is bounded in time, sockets and rate, and ends by itself.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use crate::server::{Seat, Server};
 use crate::websocket::{BINARY, TEXT};
 
 /// What was done, by name.
-pub(crate) type Deeds = Vec<(&'static str, u64)>;
+pub(crate) type Deeds = Vec<(String, u64)>;
 
 /// One kind of hostility.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ pub(crate) fn all() -> Vec<Attack> {
     vec![
         Attack {
             name: "slow-readers",
-            title: "30 sockets that never read, in a room with 100 updates of 16 KiB a second",
+            title: "30 sockets that never read, in a room with 200 updates of 16 KiB a second",
             carry_out: slow_readers,
         },
         Attack {
@@ -108,7 +109,8 @@ impl Ground<'_> {
 #[derive(Debug, Default)]
 struct Mob {
     heard: u64,
-    closed: u64,
+    /// Sockets that the hub closed, by the code it gave.
+    closed: BTreeMap<Option<u16>, u64>,
     /// Calls that wait for an answer: the asked client and the id.
     calls: Vec<(usize, String)>,
     results: u64,
@@ -117,7 +119,7 @@ struct Mob {
 impl Crowd for Mob {
     fn hear(&mut self, client: usize, _at: Duration, event: Event<'_>) -> anyhow::Result<()> {
         match event {
-            Event::Closed(_) => self.closed += 1,
+            Event::Closed(code) => *self.closed.entry(code).or_default() += 1,
             Event::Text(text) if text.starts_with(b"{\"type\":\"dispatch") => {
                 let message: serde_json::Value = serde_json::from_slice(text)?;
                 let kind = message.get("type").and_then(|kind| kind.as_str());
@@ -132,6 +134,20 @@ impl Crowd for Mob {
             _ => self.heard += 1,
         }
         Ok(())
+    }
+}
+
+impl Mob {
+    /// These deeds, and how the hub answered them.
+    fn account(&self, deeds: &[(&str, u64)]) -> Deeds {
+        let done = deeds
+            .iter()
+            .map(|(what, count)| ((*what).to_owned(), *count));
+        let closed = self.closed.iter().map(|(code, count)| match code {
+            Some(code) => (format!("closed with {code}"), *count),
+            None => ("hung up on".to_owned(), *count),
+        });
+        done.chain(closed).collect()
     }
 }
 
@@ -165,7 +181,7 @@ fn slow_readers(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         fleet.pause(reader)?;
     }
     let mut editor = Editor::new(1_000_000, 0, Target::Array).with_padding(16 * 1024);
-    let mut flood = Flood::new(&fleet, 100.0);
+    let mut flood = Flood::new(&fleet, 200.0);
     while ground.goes_on() {
         for _ in 0..flood.due(&fleet) {
             let edit = editor.edit(fleet.now(), Encoding::V2);
@@ -180,10 +196,7 @@ fn slow_readers(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         fleet.resume(reader)?;
     }
     fleet.poll_until(fleet.now() + Duration::from_secs(2), &mut mob)?;
-    Ok(vec![
-        ("updates", flood.sent),
-        ("closed by the hub", mob.closed),
-    ])
+    Ok(mob.account(&[("updates", flood.sent)]))
 }
 
 fn half_open(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
@@ -213,7 +226,7 @@ fn half_open(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
     while ground.goes_on() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(vec![("connections", (silent.len() + fleet.len()) as u64)])
+    Ok(mob.account(&[("connections", (silent.len() + fleet.len()) as u64)]))
 }
 
 fn tiny_frames(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
@@ -232,11 +245,7 @@ fn tiny_frames(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
             _ => fleet.queue(client, TEXT, b"ping"),
         },
     )?;
-    Ok(vec![
-        ("frames", flood),
-        ("answers", mob.heard),
-        ("closed by the hub", mob.closed),
-    ])
+    Ok(mob.account(&[("frames", flood), ("answers", mob.heard)]))
 }
 
 fn forged(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
@@ -248,11 +257,7 @@ fn forged(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         );
         fleet.queue(client, TEXT, answer.as_bytes());
     })?;
-    Ok(vec![
-        ("answers", flood),
-        ("calls answered by them", mob.results),
-        ("closed by the hub", mob.closed),
-    ])
+    Ok(mob.account(&[("answers", flood), ("calls answered by them", mob.results)]))
 }
 
 /// Floods from all open sockets in turn; tells how many frames were sent.
@@ -313,11 +318,7 @@ fn connects(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
     while ground.goes_on() {
         fleet.poll(Duration::from_millis(20), &mut mob)?;
     }
-    Ok(vec![
-        ("connects", fleet.len() as u64),
-        ("with a bad token", bad),
-        ("closed by the hub", mob.closed),
-    ])
+    Ok(mob.account(&[("connects", fleet.len() as u64), ("with a bad token", bad)]))
 }
 
 fn dispatch(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
@@ -359,11 +360,7 @@ fn dispatch(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         }
         fleet.poll(TICK, &mut mob)?;
     }
-    Ok(vec![
-        ("calls", number),
-        ("results", mob.results),
-        ("closed by the hub", mob.closed),
-    ])
+    Ok(mob.account(&[("calls", number), ("results", mob.results)]))
 }
 
 fn manifests(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
@@ -391,9 +388,8 @@ fn manifests(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         }
         fleet.poll(TICK, &mut mob)?;
     }
-    Ok(vec![
+    Ok(mob.account(&[
         ("published", flood.sent + DEVICES as u64),
         ("lists", mob.heard),
-        ("closed by the hub", mob.closed),
-    ])
+    ]))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::connection::{Answer, Connection};
+use crate::http_client::{Answer, Connection};
 use crate::process::{self, ServerProcess};
 
 /// The verifier of RFC 7636 appendix B; every code has the same, so that no time goes into making them.

@@ -18,7 +18,7 @@ use crate::server::{Kind, Seat, Server};
 /// Openings of each room, each after a start.
 const OPENINGS: usize = 5;
 /// For the whole history.
-const HISTORY_DEADLINE: Duration = Duration::from_secs(150);
+const HISTORY_DEADLINE: Duration = Duration::from_secs(60);
 /// For one answer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 /// A peer that stores a document every ten seconds has stored this one by then.

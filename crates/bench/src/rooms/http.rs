@@ -1,10 +1,11 @@
 //! Sync over HTTP: every request pushes one edit and is answered when that is on disk. None of the peers has it.
 
-use std::thread;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, ensure};
+use anyhow::ensure;
 use epicenter_update::lib0::{write_var_bytes, write_var_uint};
+use futures_util::future::try_join_all;
 
 use super::measure::{Cpu, Figures};
 use crate::edits::{Editor, Encoding, Target, stamps};
@@ -17,28 +18,28 @@ const CLIENT: u64 = 1_000_000;
 /// Requests before the measurement, of each connection.
 const WARM_UP: u32 = 20;
 
-pub(crate) fn measure(
+pub(crate) async fn measure(
     server: &Server,
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Figures> {
     ensure!(server.kind() == Kind::Hub, "it has no sync over HTTP");
-    let mut writers = (0..connections)
-        .map(|room| Writer::open(server, room))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    for writer in &mut writers {
+    let mut writers = Vec::new();
+    for room in 0..connections {
+        let mut writer = Writer::open(server, room).await?;
         for _ in 0..WARM_UP {
-            writer.push()?;
+            writer.push().await?;
         }
+        writers.push(writer);
     }
     let cpu = Cpu::begin(server)?;
-    let mut latencies = in_parallel(&mut writers, duration, Writer::push)?;
+    let mut latencies = in_parallel(&mut writers, duration, Writer::push).await?;
     let push = cpu.end(server)?;
     for writer in &mut writers {
-        writer.check()?;
+        writer.check().await?;
     }
     let cpu = Cpu::begin(server)?;
-    let mut asks = in_parallel(&mut writers, duration, Writer::ask_whether_new)?;
+    let mut asks = in_parallel(&mut writers, duration, Writer::ask_whether_new).await?;
     let ask = cpu.end(server)?;
     let milliseconds = |values: &mut [u64], percent| percentile(values, percent) as f64 / 1e6;
     let (pushes, questions) = (latencies.len() as f64, asks.len() as f64);
@@ -57,33 +58,24 @@ pub(crate) fn measure(
 }
 
 /// Calls `step` of each writer again and again; nanoseconds of each call.
-fn in_parallel(
+async fn in_parallel(
     writers: &mut [Writer],
     duration: Duration,
-    step: fn(&mut Writer) -> anyhow::Result<()>,
+    step: impl AsyncFn(&mut Writer) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<u64>> {
     let begin = Instant::now();
-    let repeat = |writer: &mut Writer| {
-        let mut times = Vec::new();
+    let times = RefCell::new(Vec::new());
+    try_join_all(writers.iter_mut().map(async |writer| {
         while begin.elapsed() < duration {
             let sent_at = Instant::now();
-            step(writer)?;
-            times.push(u64::try_from(sent_at.elapsed().as_nanos())?);
+            step(writer).await?;
+            let nanos = u64::try_from(sent_at.elapsed().as_nanos())?;
+            times.borrow_mut().push(nanos);
         }
-        anyhow::Ok(times)
-    };
-    thread::scope(|scope| {
-        let running: Vec<_> = writers
-            .iter_mut()
-            .map(|writer| scope.spawn(|| repeat(writer)))
-            .collect();
-        let mut all = Vec::new();
-        for thread in running {
-            let times = thread.join().map_err(|_panic| anyhow!("a writer failed"))?;
-            all.extend(times?);
-        }
-        Ok(all)
-    })
+        anyhow::Ok(())
+    }))
+    .await?;
+    Ok(times.into_inner())
 }
 
 /// Somebody who pushes into a room of their own.
@@ -96,19 +88,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(server: &Server, room: usize) -> anyhow::Result<Self> {
+    async fn open(server: &Server, room: usize) -> anyhow::Result<Self> {
         let user = server.users().of_room(room)?;
         Ok(Self {
-            connection: Connection::open(server.address()?)?,
+            connection: Connection::open(server.address()?).await?,
             path: user.room_path(room),
-            authorization: format!("{}\r\n", user.authorization()),
+            authorization: user.authorization(),
             editor: Editor::new(CLIENT, 0, Target::Array),
             tag: String::new(),
         })
     }
 
     /// One edit; the answer must be that nothing is new.
-    fn push(&mut self) -> anyhow::Result<()> {
+    async fn push(&mut self) -> anyhow::Result<()> {
         let update = self.editor.edit(Duration::ZERO, Encoding::V2);
         let mut state_vector = vec![1];
         write_var_uint(&mut state_vector, CLIENT);
@@ -118,7 +110,8 @@ impl Writer {
         write_var_bytes(&mut body, &update);
         let answer = self
             .connection
-            .ask("POST", &self.path, &self.authorization, &body)?;
+            .ask("POST", &self.path, &self.authorization, &body)
+            .await?;
         ensure!(
             matches!(answer.status, 200 | 204),
             "a push was answered {}",
@@ -128,10 +121,11 @@ impl Writer {
     }
 
     /// The snapshot must hold every edit; its tag is kept.
-    fn check(&mut self) -> anyhow::Result<()> {
+    async fn check(&mut self) -> anyhow::Result<()> {
         let answer = self
             .connection
-            .ask("GET", &self.path, &self.authorization, &[])?;
+            .ask("GET", &self.path, &self.authorization, &[])
+            .await?;
         let found = stamps(&answer.body).count();
         ensure!(
             found == self.editor.count() as usize,
@@ -143,9 +137,12 @@ impl Writer {
         Ok(())
     }
 
-    fn ask_whether_new(&mut self) -> anyhow::Result<()> {
-        let headers = format!("{}If-None-Match: {}\r\n", self.authorization, self.tag);
-        let answer = self.connection.ask("GET", &self.path, &headers, &[])?;
+    async fn ask_whether_new(&mut self) -> anyhow::Result<()> {
+        let headers = format!("{}\r\nIf-None-Match: {}", self.authorization, self.tag);
+        let answer = self
+            .connection
+            .ask("GET", &self.path, &headers, &[])
+            .await?;
         ensure!(
             answer.status == 304,
             "an unchanged snapshot was answered {}",

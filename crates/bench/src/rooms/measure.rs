@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::plan::{Plan, Work};
 use super::{cold, http, idle};
+use crate::block_on;
 use crate::disk::{DiskTimes, DiskWatch};
 use crate::edits::Target;
 use crate::fleet::{Deaf, Fleet};
@@ -16,6 +17,8 @@ use crate::server::{Seat, Server};
 /// A figure by its label, in the order of the table.
 pub(crate) type Figures = Vec<(&'static str, f64)>;
 
+/// Every peer has stored what changed in this time; the slowest does it every ten seconds.
+const STORE_CYCLE: Duration = Duration::from_secs(12);
 /// Edits before a measurement.
 const WARM_UP: usize = 500;
 
@@ -34,7 +37,7 @@ pub(crate) fn measure(
             pings,
         } => idle::measure(server, sockets, rooms, pings, duration),
         Work::Cold { past } => cold::measure(server, past),
-        Work::Http { connections } => http::measure(server, connections, duration),
+        Work::Http { connections } => block_on(http::measure(server, connections, duration)),
     }
 }
 
@@ -58,6 +61,11 @@ fn fan_out(
     let (before, kernel_before) = (server.process()?.memory()?, kernel_bytes()?);
     let mut load = Load::open(server, shape, 0, Target::Array)?;
     load.warm_up(WARM_UP)?;
+    // What a peer stores only now and then is part of its cost where the rate is fixed.
+    let duration = match pace {
+        Pace::Rate(_) => duration.max(STORE_CYCLE),
+        Pace::Saturated => duration,
+    };
     let cpu = Cpu::begin(server)?;
     let mut outcome = load.run(pace, WINDOW, duration)?;
     let cpu = cpu.end(server)?;
