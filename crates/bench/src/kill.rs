@@ -2,7 +2,8 @@
 //! round. After each start every room must open and hold what anybody but its writer had received before, in this round
 //! or any earlier one.
 //!
-//! In some rounds all sockets are closed shortly before, so that the kill meets what a server does after the last close.
+//! In some rounds all sockets are closed shortly before, so that the kill meets what a server does after the last close;
+//! in some it comes again while rooms have just been opened.
 //! `kill -9` keeps the page cache: this proves the order of writing and sending, not the sync.
 
 mod witness;
@@ -32,6 +33,13 @@ const CLOSING_ROUNDS: usize = 4;
 const MILLISECONDS: std::ops::Range<u64> = 200..900;
 /// Between the last close and the kill.
 const AFTER_CLOSE: std::ops::Range<u64> = 0..400;
+/// Every so many rounds it is killed once more, soon after every room was opened.
+const REOPENING_ROUNDS: usize = 3;
+const AFTER_OPENING: std::ops::Range<u64> = 0..60;
+/// Edits that are sent at once before the kill, so that it finds some on their way to the disk.
+const LAST_BURST: std::ops::Range<u64> = 50..400;
+/// Between this burst and the kill.
+const MICROSECONDS_AFTER: std::ops::Range<u64> = 0..8_000;
 /// For what the server had sent to arrive after it is gone.
 const SETTLE: Duration = Duration::from_secs(5);
 const OPEN_DEADLINE: Duration = Duration::from_secs(20);
@@ -93,7 +101,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             problems.push(format!("{name} lost what somebody had received"));
         }
         let with_flight = rounds.iter().filter(|round| round.in_flight > 0).count();
-        if with_flight * 2 < rounds.len() {
+        if program.kind.waits_for_the_disk() && with_flight * 2 < rounds.len() {
             problems.push(format!(
                 "{name}: only {with_flight} rounds had updates in flight"
             ));
@@ -140,12 +148,18 @@ fn kill_rounds(
         witness.begin_round(number);
         join(&server, &mut fleet, options.rooms, &mut witness)?;
         let time = Duration::from_millis(random.between(MILLISECONDS));
-        let sent = write(&mut fleet, &mut witness, options, number, time)?;
+        let mut writing = Writing::new(options, number)?;
+        writing.write(&mut fleet, &mut witness, time)?;
         if number % CLOSING_ROUNDS == CLOSING_ROUNDS - 1 {
             (0..fleet.len()).for_each(|client| fleet.hang_up(client));
-            let pause = Duration::from_millis(random.between(AFTER_CLOSE));
-            std::thread::sleep(pause);
+            std::thread::sleep(Duration::from_millis(random.between(AFTER_CLOSE)));
+        } else {
+            for _ in 0..random.between(LAST_BURST) {
+                writing.send_one(&mut fleet)?;
+            }
+            std::thread::sleep(Duration::from_micros(random.between(MICROSECONDS_AFTER)));
         }
+        let sent = writing.sent;
         server.kill()?;
         let begin = Instant::now();
         while fleet.has_open() && begin.elapsed() < SETTLE {
@@ -158,6 +172,12 @@ fn kill_rounds(
         };
         server.start_again()?;
         check(&server, &mut witness, &mut round)?;
+        if number % REOPENING_ROUNDS == REOPENING_ROUNDS - 1 {
+            std::thread::sleep(Duration::from_millis(random.between(AFTER_OPENING)));
+            server.kill()?;
+            server.start_again()?;
+            check(&server, &mut witness, &mut round)?;
+        }
         tell(&format!(
             "{} {:4}: {:4} ms, {sent} updates, {} in flight, {} lost, {} rooms unreadable",
             program.kind.name(),
@@ -190,37 +210,58 @@ fn join(
     fleet.join_all(rest.map(entrance), witness)
 }
 
-/// Writes at the rate until `time` has passed; every writer of every round is a client of its own to Yjs.
-fn write(
-    fleet: &mut Fleet,
-    witness: &mut Witness,
-    options: &Options,
-    round: usize,
-    time: Duration,
-) -> anyhow::Result<u64> {
-    let writers = options.rooms * WRITERS;
-    let mut editors = Vec::with_capacity(writers);
-    for writer in 0..writers {
-        let in_room = witness::writer_id(round, writer / options.rooms, WRITERS)?;
-        let client = 1_000_000 + (round * writers + writer) as u64;
-        editors.push(Editor::new(client, in_room, Target::Array));
-    }
-    let begin = fleet.now();
-    let mut sent: u64 = 0;
-    while fleet.now() < begin + time {
-        let due = ((fleet.now() - begin).as_secs_f64() * options.rate) as u64;
-        while sent < due {
-            let writer = sent as usize % writers;
-            let encoding = fleet.encoding(writer).context("no such writer")?;
-            let editor = editors.get_mut(writer).context("no such editor")?;
-            let edit = editor.edit(fleet.now(), encoding);
-            fleet.queue_update(writer, &edit);
-            fleet.flush(writer)?;
-            sent += 1;
+/// The writers of one round; each is a client of its own to Yjs.
+struct Writing {
+    editors: Vec<Editor>,
+    rate: f64,
+    sent: u64,
+}
+
+impl Writing {
+    fn new(options: &Options, round: usize) -> anyhow::Result<Self> {
+        let writers = options.rooms * WRITERS;
+        let mut editors = Vec::with_capacity(writers);
+        for writer in 0..writers {
+            let in_room = witness::writer_id(round, writer / options.rooms, WRITERS)?;
+            let client = 1_000_000 + (round * writers + writer) as u64;
+            editors.push(Editor::new(client, in_room, Target::Array));
         }
-        fleet.poll(Duration::from_millis(1), witness)?;
+        Ok(Self {
+            editors,
+            rate: options.rate,
+            sent: 0,
+        })
     }
-    Ok(sent)
+
+    /// Writes at the rate until `time` has passed.
+    fn write(
+        &mut self,
+        fleet: &mut Fleet,
+        witness: &mut Witness,
+        time: Duration,
+    ) -> anyhow::Result<()> {
+        let begin = fleet.now();
+        while fleet.now() < begin + time {
+            let due = ((fleet.now() - begin).as_secs_f64() * self.rate) as u64;
+            while self.sent < due {
+                self.send_one(fleet)?;
+            }
+            fleet.poll(Duration::from_millis(1), witness)?;
+        }
+        Ok(())
+    }
+
+    /// The next edit, of the writer whose turn it is.
+    fn send_one(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
+        let writer = self.sent as usize % self.editors.len();
+        let encoding = fleet.encoding(writer).context("no such writer")?;
+        let editor = self.editors.get_mut(writer).context("no such editor")?;
+        let edit = editor.edit(fleet.now(), encoding);
+        fleet.queue_update(writer, &edit);
+        fleet.flush(writer)?;
+        self.sent += 1;
+        Ok(())
+    }
 }
 
 /// Opens every room and compares it with what has been seen of it.
