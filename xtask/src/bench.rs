@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the identity benchmark with its peers.
+//! `cargo xtask bench [BENCHMARK [ARGUMENT…]]`: the benchmarks that have peers, with their peers.
 //!
-//! The peers come from npm, by the lock file beside their script, into `target/peers`. No check depends on them, and CI
-//! never comes here.
+//! The peers come from npm, by the lock file beside their script, and from crates.io, into `target/peers`. No check
+//! depends on them, and CI never comes here.
 
 use std::fs;
 use std::path::Path;
@@ -12,40 +12,76 @@ use anyhow::{Context as _, ensure};
 use crate::workspace::{Workspace, cargo};
 
 /// Below `crates/bench/peers` and `target/peers`.
-const PEER: &str = "oidc-provider";
+const NPM_PEERS: [&str; 3] = ["oidc-provider", "hocuspocus", "y-websocket"];
 const FILES: [&str; 3] = ["package.json", "package-lock.json", "server.mjs"];
+/// Below `target/peers`, by its version on crates.io.
+const CARGO_PEER: (&str, &str) = ("y-sweet", "0.9.1");
+/// What is run when nothing is named.
+const BENCHMARKS: [&str; 2] = ["identity", "rooms"];
 
-/// Installs, builds, measures; the table goes to stdout.
+/// Installs, builds, measures; the tables go to stdout.
 pub(crate) fn run() -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
     let root = &workspace.workspace_root;
-    let peer = workspace.target_directory.join("peers").join(PEER);
-    install(&root.join("crates/bench/peers").join(PEER), &peer)?;
+    let target = workspace.target_directory.join("peers");
+    for peer in NPM_PEERS {
+        install_from_npm(
+            &root.join("crates/bench/peers").join(peer),
+            &target.join(peer),
+        )?;
+    }
+    install_from_crates_io(&target)?;
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked", "--bin", "epicenter"])
         .args(["--package", "epicenter-cli"])
         .current_dir(root);
     succeed(&mut build)?;
+    let named: Vec<_> = std::env::args().skip(2).collect();
+    if !named.is_empty() {
+        return measure(root, &target, &named);
+    }
+    for benchmark in BENCHMARKS {
+        measure(root, &target, &[benchmark.to_owned()])?;
+    }
+    Ok(())
+}
+
+fn measure(root: &Path, peers: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let mut bench = cargo();
     bench
         .args(["run", "--release", "--locked", "-p", "epicenter-bench"])
-        .args(["--", "identity", "--peer"])
-        .arg(&peer)
+        .arg("--")
+        .args(arguments)
         .current_dir(root);
+    if arguments.first().is_some_and(|name| name == "identity") {
+        bench.arg("--peer").arg(peers.join("oidc-provider"));
+    } else {
+        bench.arg("--peers").arg(peers);
+    }
     succeed(&mut bench)
 }
 
-fn install(source: &Path, target: &Path) -> anyhow::Result<()> {
+fn install_from_npm(source: &Path, target: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(target)?;
     for file in FILES {
         fs::copy(source.join(file), target.join(file))
-            .with_context(|| format!("{file} of the peer cannot be copied"))?;
+            .with_context(|| format!("{file} of a peer cannot be copied"))?;
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund"])
         .current_dir(target);
     succeed(&mut npm)
+}
+
+/// Cargo builds it only where this version is not there yet.
+fn install_from_crates_io(target: &Path) -> anyhow::Result<()> {
+    let (name, version) = CARGO_PEER;
+    let mut install = cargo();
+    install
+        .args(["install", name, "--version", version, "--locked", "--root"])
+        .arg(target.join(name));
+    succeed(&mut install)
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {

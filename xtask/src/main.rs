@@ -55,7 +55,7 @@ const TASKS: &[Task] = &[
     ),
     (
         "bench",
-        "install the peers of the identity benchmark below target/ and run it; never part of CI",
+        "install the peers below target/ and run the benchmarks that have some; never part of CI",
         bench::run,
     ),
     (

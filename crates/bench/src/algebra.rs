@@ -78,7 +78,7 @@ fn compare(workloads: &Value, options: &Options) -> anyhow::Result<()> {
     if cfg!(feature = "yrs") {
         columns.push("yrs");
     }
-    let mut table = Table::new(columns.clone());
+    let mut table = Table::new(columns.clone(), Compare::WithEach);
     for (workload, operations) in workloads.as_object().into_iter().flatten() {
         let file = options.directory.join(workload);
         let inputs = read(&file)?;

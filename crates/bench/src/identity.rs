@@ -3,7 +3,6 @@
 //! Everything is on disk when it is answered: the hub syncs what it stores, and so does the peer with its database. The
 //! peer without a disk stands in the last column, because that is how it is mostly measured.
 
-mod connection;
 mod run;
 mod site;
 
@@ -15,7 +14,7 @@ use anyhow::{Context, ensure};
 use self::run::{Outcome, Pace, drive};
 use self::site::{Program, Site};
 use crate::disk::DiskTimes;
-use crate::table::{Table, print, tell};
+use crate::table::{Compare, Table, print, tell};
 
 /// What to measure, and with what.
 #[derive(Debug, clap::Args)]
@@ -156,7 +155,7 @@ impl Options {
             refresh,
             refresh_at_rate,
             checks,
-            resident_bytes: site.process.resident_bytes()?,
+            resident_bytes: site.process.memory()?.resident,
             disk_median_ms: 0.0,
             disk_p99_ms: 0.0,
         })
@@ -262,7 +261,10 @@ impl Options {
     }
 
     fn table(&self, programs: &[Program], all: &[Figures]) -> Table {
-        let mut table = Table::new(programs.iter().map(Program::name).collect());
+        let mut table = Table::new(
+            programs.iter().map(Program::name).collect(),
+            Compare::WithEach,
+        );
         let Options {
             connections,
             count,

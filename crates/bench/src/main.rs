@@ -5,20 +5,25 @@
 //! This process drives the servers from one thread; a benchmark ends by itself, and the servers it started end with it.
 
 mod algebra;
+mod dialect;
 mod disk;
 mod edits;
-mod first;
+mod fleet;
+mod hostile;
 mod http_client;
 mod hub;
 mod identity;
-mod idle;
+mod kill;
 mod load;
+mod peers;
 mod percentile;
+mod proc;
 mod process;
+mod random;
+mod rooms;
 mod server;
-mod socket;
 mod table;
-mod y_sweet;
+mod websocket;
 
 use std::process::ExitCode;
 
@@ -33,8 +38,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
-    /// Delivery rate, latency and memory of one hub, beside y-sweet where it is installed
-    First(first::Options),
+    /// Updates, sockets and histories of one hub, beside the peers that are installed
+    Rooms(rooms::Options),
+    /// Whether an innocent room keeps its latency while hostile clients attack the hub
+    Hostile(hostile::Options),
+    /// Rounds of SIGKILL under load: whether anything that somebody had received is lost
+    Kill(kill::Options),
     /// Codes, refreshes and token checks of one hub, beside npm's oidc-provider where it is installed
     Identity(identity::Options),
     /// The update algebra beside Yjs, and beside yrs when built with `--features yrs`
@@ -43,16 +52,13 @@ enum Benchmark {
 
 fn main() -> ExitCode {
     let Arguments { benchmark } = Arguments::parse();
-    // One thread: the generator takes one core at most, whatever the server needs of the others.
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| match benchmark {
-            Benchmark::First(options) => runtime.block_on(first::run(&options)),
-            Benchmark::Identity(options) => runtime.block_on(identity::run(&options)),
-            Benchmark::Update(options) => algebra::run(&options),
-        });
+    let outcome = match benchmark {
+        Benchmark::Rooms(options) => rooms::run(&options),
+        Benchmark::Hostile(options) => hostile::run(&options),
+        Benchmark::Kill(options) => kill::run(&options),
+        Benchmark::Identity(options) => block_on(identity::run(&options)),
+        Benchmark::Update(options) => algebra::run(&options),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -60,4 +66,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// On one thread: the generator takes one core at most, whatever the server needs of the others.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -6,8 +6,18 @@ use std::io::{self, Write as _};
 /// Rows under headings.
 #[derive(Debug)]
 pub(crate) struct Table {
+    compare: Compare,
     columns: Vec<&'static str>,
     lines: Vec<Line>,
+}
+
+/// What the first column is divided by, behind the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compare {
+    /// Each of the others.
+    WithEach,
+    /// The smallest of the others: figures are costs.
+    WithBest,
 }
 
 #[derive(Debug)]
@@ -21,12 +31,13 @@ enum Line {
     },
 }
 
-const LABEL_WIDTH: usize = 44;
+const LABEL_WIDTH: usize = 50;
 const COLUMN_WIDTH: usize = 14;
 
 impl Table {
-    pub(crate) fn new(columns: Vec<&'static str>) -> Self {
+    pub(crate) fn new(columns: Vec<&'static str>, compare: Compare) -> Self {
         Self {
+            compare,
             columns,
             lines: Vec::new(),
         }
@@ -50,14 +61,16 @@ impl Table {
         });
     }
 
-    /// Fixed-width text. Behind the columns stands the first one divided by each of the others.
+    /// Fixed-width text. Behind the columns stands the first one divided by what it is compared with.
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
         let mut header: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
-        match self.columns.as_slice() {
-            [] | [_] => {}
-            [_, _] => header.push("ratio".to_owned()),
-            [_, others @ ..] => header.extend(others.iter().map(|other| format!("/ {other}"))),
+        match (self.compare, self.columns.as_slice()) {
+            (_, [] | [_]) => {}
+            (Compare::WithBest, _) | (_, [_, _]) => header.push("ratio".to_owned()),
+            (Compare::WithEach, [_, others @ ..]) => {
+                header.extend(others.iter().map(|other| format!("/ {other}")));
+            }
         }
         // Writing to a string cannot fail.
         let _ = write!(out, "{:LABEL_WIDTH$}", "");
@@ -81,10 +94,7 @@ impl Table {
                     for value in values {
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(*value, *decimals));
                     }
-                    let (first, others) = values.split_first().unwrap_or((&None, &[]));
-                    for other in others {
-                        let other = other.filter(|other| *other != 0.0);
-                        let ratio = first.zip(other).map(|(first, other)| first / other);
+                    for ratio in self.compare.ratios(values) {
                         let _ = write!(out, "{:>COLUMN_WIDTH$}", number(ratio, 2));
                     }
                 }
@@ -115,22 +125,41 @@ pub(crate) fn complain(error: &anyhow::Error) {
     tell(&format!("error: {error:#}"));
 }
 
+impl Compare {
+    fn ratios(self, values: &[Option<f64>]) -> Vec<Option<f64>> {
+        let Some((first, others)) = values
+            .split_first()
+            .filter(|(_, others)| !others.is_empty())
+        else {
+            return Vec::new();
+        };
+        let ratio = |other: Option<f64>| {
+            let other = other.filter(|other| *other != 0.0)?;
+            first.map(|first| first / other)
+        };
+        match self {
+            Self::WithEach => others.iter().copied().map(ratio).collect(),
+            Self::WithBest => vec![ratio(others.iter().flatten().copied().reduce(f64::min))],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn figures_stand_in_columns_with_their_ratio() {
-        let mut table = Table::new(vec!["hub", "y-sweet"]);
+        let mut table = Table::new(vec!["hub", "y-sweet"], Compare::WithEach);
         table.heading("1 room".to_owned());
         table.row("updates/s", 0, vec![Some(300.0), Some(100.0)]);
         table.row("p50 ms", 2, vec![Some(1.0), None]);
         let expect = [
-            "                                                       hub       y-sweet         ratio",
+            "                                                             hub       y-sweet         ratio",
             "",
             "1 room",
-            "  updates/s                                            300           100          3.00",
-            "  p50 ms                                              1.00             -             -",
+            "  updates/s                                                  300           100          3.00",
+            "  p50 ms                                                    1.00             -             -",
             "",
         ];
         assert_eq!(table.render(), expect.join("\n"));
@@ -138,12 +167,12 @@ mod tests {
 
     #[test]
     fn three_columns_have_two_ratios_and_notes_stand_below() {
-        let mut table = Table::new(vec!["hub", "yjs", "yrs"]);
+        let mut table = Table::new(vec!["hub", "yjs", "yrs"], Compare::WithEach);
         table.row("merge", 1, vec![Some(1.0), Some(4.0), None]);
         table.note("yrs not run: more than 60 s".to_owned());
         let expect = [
-            "                                                       hub           yjs           yrs         / yjs         / yrs",
-            "  merge                                                1.0           4.0             -          0.25             -",
+            "                                                             hub           yjs           yrs         / yjs         / yrs",
+            "  merge                                                      1.0           4.0             -          0.25             -",
             "  yrs not run: more than 60 s",
             "",
         ];
@@ -152,8 +181,18 @@ mod tests {
 
     #[test]
     fn one_column_has_no_ratio() {
-        let mut table = Table::new(vec!["hub"]);
+        let mut table = Table::new(vec!["hub"], Compare::WithBest);
         table.row("x", 0, vec![Some(1.0)]);
         assert!(!table.render().contains("ratio"));
+    }
+
+    #[test]
+    fn the_first_is_compared_with_each_or_with_the_best() {
+        let values = [Some(6.0), Some(3.0), None, Some(2.0)];
+        let each = [Some(2.0), None, Some(3.0)];
+        assert_eq!(Compare::WithEach.ratios(&values), each);
+        assert_eq!(Compare::WithBest.ratios(&values), [Some(3.0)]);
+        assert_eq!(Compare::WithBest.ratios(&[Some(6.0), None]), [None]);
+        assert_eq!(Compare::WithBest.ratios(&[Some(6.0)]), []);
     }
 }

@@ -10,10 +10,10 @@ use anyhow::Context;
 use futures_util::future::try_join_all;
 use tokio::time::sleep_until;
 
-use super::connection::Connection;
 use super::site::Site;
+use crate::http_client::Connection;
 use crate::percentile::percentile;
-use crate::process::own_cpu_time;
+use crate::proc::own_cpu_time;
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::connection::{Answer, Connection};
+use crate::http_client::{Answer, Connection};
 use crate::process::{self, ServerProcess};
 
 /// The verifier of RFC 7636 appendix B; every code has the same, so that no time goes into making them.
@@ -59,7 +59,7 @@ impl Program {
         let directory = tempfile::tempdir_in(parent)?;
         match self {
             Self::Hub(program) => start_hub(program, directory).await,
-            Self::OidcProvider(folder, store) => start_peer(folder, store, directory).await,
+            Self::OidcProvider(folder, store) => start_peer(folder, store, directory),
         }
     }
 }
@@ -84,8 +84,7 @@ async fn start_hub(program: &Path, directory: tempfile::TempDir) -> anyhow::Resu
         line.strip_prefix("listening on http://")?
             .parse::<SocketAddr>()
             .ok()
-    })
-    .await?;
+    })?;
     let add = [
         "admin",
         "user",
@@ -97,7 +96,7 @@ async fn start_hub(program: &Path, directory: tempfile::TempDir) -> anyhow::Resu
         "--data-dir",
         data,
     ];
-    process::run(program, &add, PASSWORD).await?;
+    process::run(program, &add, PASSWORD)?;
     let body = serde_json::json!({"email": EMAIL, "password": PASSWORD}).to_string();
     let answer = Connection::open(address)
         .await?
@@ -123,11 +122,7 @@ async fn start_hub(program: &Path, directory: tempfile::TempDir) -> anyhow::Resu
     })
 }
 
-async fn start_peer(
-    folder: &Path,
-    store: &str,
-    directory: tempfile::TempDir,
-) -> anyhow::Result<Site> {
+fn start_peer(folder: &Path, store: &str, directory: tempfile::TempDir) -> anyhow::Result<Site> {
     let script = folder.join("server.mjs");
     let arguments = [text(&script)?, text(directory.path())?, store];
     let node = Path::new("node");
@@ -135,8 +130,7 @@ async fn start_peer(
         ServerProcess::start(node, &arguments, directory.path(), |line| {
             let (address, cookie) = line.strip_prefix("listening on ")?.split_once(" with ")?;
             Some((address.parse::<SocketAddr>().ok()?, cookie.to_owned()))
-        })
-        .await?;
+        })?;
     let redirect_uri = "https://bench.example/callback".to_owned();
     Ok(Site {
         process,
@@ -207,7 +201,7 @@ impl Site {
 
     /// Ends it; its directory goes too.
     pub(crate) async fn end(self) -> anyhow::Result<()> {
-        self.process.end().await
+        self.process.kill()
     }
 }
 
