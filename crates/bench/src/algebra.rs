@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use crate::table::{Table, print, tell};
+use crate::table::{Compare, Table, print, tell};
 
 /// An operation is repeated for so much time of the processors.
 const REPEAT_FOR: Duration = Duration::from_secs(1);

@@ -140,7 +140,6 @@ impl Plan {
             },
             max_cache_bytes: one_of(dice, &[0, 3_000, 1 << 20]),
             idle_ms: one_of(dice, &[0, 30, 400, 10_000]),
-            ..EngineConfig::default()
         }
     }
 
