@@ -15,8 +15,8 @@ use std::sync::Arc;
 use epicenter_api::{ApiError, ErrorName};
 use epicenter_identity::RoomName;
 use epicenter_room::{
-    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, Seq, StorageFull,
-    StorageUse, Ticket,
+    Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, RoomStatus, Seq,
+    StorageFull, StorageUse, Ticket,
 };
 use epicenter_server::revocations::Subject;
 use epicenter_sync::CloseCode;
@@ -510,7 +510,11 @@ impl Core {
     }
 
     fn set_alarm(&mut self, slot: &Arc<Slot>, at: Option<Millis>) {
-        if at == self.alarm {
+        // A turn for nothing costs less than to move the time with every frame. A room that nobody holds may be about to
+        // leave, and leaves nothing behind.
+        let is_soon_enough = |noted| at.is_none_or(|at| noted <= at);
+        let may_stay = slot.inbox().has_users() && self.alarm.is_some_and(is_soon_enough);
+        if at == self.alarm || may_stay {
             return;
         }
         slot.shared().timers.change(slot, self.alarm, at);
