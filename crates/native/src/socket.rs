@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use epicenter_room::{ConnectionId, Message, Pace};
 use epicenter_sync::CloseCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
 
@@ -270,7 +271,7 @@ impl Socket {
                 return Poll::Ready(Event::Gone);
             }
             let event = READ_BUFFER.with_borrow_mut(|buffer| {
-                let mut input = match self.stream.try_read(buffer) {
+                let mut input = match read_all(&self.stream, buffer) {
                     Ok(0) => return Some(Event::Gone),
                     Ok(read) => &buffer[..read],
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -383,5 +384,25 @@ impl Socket {
             }
         };
         drop(timeout(LINGER, ended).await);
+    }
+}
+
+/// Reads what has come. When that leaves room in the buffer there is no more, so the stream counts as empty without a
+/// second system call that would say so.
+fn read_all(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = None;
+    let result = stream.try_io(Interest::READABLE, || {
+        let socket = socket2::SockRef::from(stream);
+        let bytes = (&*socket).read(buffer)?;
+        read = Some(bytes);
+        if bytes > 0 && bytes < buffer.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match (read, result) {
+        (Some(bytes), _) => Ok(bytes),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => Err(io::ErrorKind::WouldBlock.into()),
     }
 }

@@ -156,10 +156,11 @@ pub(crate) fn find_meta(connection: &Connection, key: &str) -> rusqlite::Result<
 
 /// Writes one line of the `meta` table.
 pub(crate) fn set_meta(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
-        [key, value],
-    )?;
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        )?
+        .execute([key, value])?;
     Ok(())
 }
 

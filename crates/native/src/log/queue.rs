@@ -93,6 +93,8 @@ struct State {
     jobs: VecDeque<Job>,
     wakers: Vec<Box<dyn FnOnce() + Send>>,
     ending: Ending,
+    /// The writer waits, so that it has to be woken; one that works takes everything when it comes back.
+    is_awaited: bool,
 }
 
 #[derive(Default)]
@@ -154,8 +156,7 @@ impl Queue {
             Ending::Open => {
                 self.bytes.fetch_add(weight(&request), Ordering::Relaxed);
                 state.waiting.push_back(request);
-                // A writer that is busy does not wait, and takes everything when it comes back.
-                self.arrived.notify_one();
+                self.wake(state);
                 return Ok(());
             }
             Ending::Stopping => Arc::from("the log is shutting down"),
@@ -176,7 +177,7 @@ impl Queue {
             Ending::Open => {
                 self.bytes.fetch_add(job.weight(), Ordering::Relaxed);
                 state.jobs.push_back(job);
-                self.arrived.notify_one();
+                self.wake(state);
                 return Ok(());
             }
             Ending::Stopping => Arc::from("the log is shutting down"),
@@ -204,9 +205,23 @@ impl Queue {
         }
     }
 
+    /// A wake-up is a system call, so one is made only for a writer that waits, and without the lock, which is the first
+    /// thing that it asks for.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let is_awaited = std::mem::take(&mut state.is_awaited);
+        drop(state);
+        if is_awaited {
+            self.arrived.notify_one();
+        }
+    }
+
     fn wait<'a>(&'a self, state: MutexGuard<'a, State>, wait: Wait) -> MutexGuard<'a, State> {
-        let is_idle = |state: &mut State| state.is_idle() && matches!(state.ending, Ending::Open);
-        match wait {
+        // Noted before each wait, and taken back below.
+        let is_idle = |state: &mut State| {
+            state.is_awaited = state.is_idle() && matches!(state.ending, Ending::Open);
+            state.is_awaited
+        };
+        let mut state = match wait {
             Wait::Not => state,
             Wait::Forever => self
                 .arrived
@@ -218,7 +233,9 @@ impl Queue {
                     .unwrap_or_else(PoisonError::into_inner)
                     .0
             }
-        }
+        };
+        state.is_awaited = false;
+        state
     }
 
     /// Work of this weight has been answered.

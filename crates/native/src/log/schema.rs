@@ -89,6 +89,8 @@ const VERSION_2: &str = "
 /// Pages of write-ahead log after which a commit copies them into the database: 16 MiB, the size of the largest commit.
 /// Rarer copying means fewer fsyncs and fewer rewrites of the pages every commit touches.
 const CHECKPOINT_PAGES: i64 = 4096;
+/// All that the writer runs more than once.
+const CACHED_STATEMENTS: usize = 32;
 
 /// Every migration, the first one first.
 const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
@@ -104,6 +106,7 @@ pub(super) fn check_version(connection: &Connection, path: &Path) -> Result<u32,
 /// Opens the database for writing, its schema up to date.
 pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, DatabaseError> {
     let connection = sqlite::open_writable(path, MIGRATIONS)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     let set_limits = || -> rusqlite::Result<()> {
         connection
             .pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;

@@ -510,7 +510,11 @@ impl Core {
     }
 
     fn set_alarm(&mut self, slot: &Arc<Slot>, at: Option<Millis>) {
-        if at == self.alarm {
+        // A turn for nothing costs less than to move the time with every frame. A room that nobody holds may be about to
+        // leave, and leaves nothing behind.
+        let is_soon_enough = |noted| at.is_none_or(|at| noted <= at);
+        let may_stay = slot.inbox().has_users() && self.alarm.is_some_and(is_soon_enough);
+        if at == self.alarm || may_stay {
             return;
         }
         slot.shared().timers.change(slot, self.alarm, at);

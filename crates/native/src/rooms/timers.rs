@@ -20,12 +20,15 @@ struct Times {
 }
 
 impl Times {
-    /// With the lock held, so that a later change cannot overtake an earlier one.
+    /// With the lock held, so that a later change cannot overtake an earlier one. An alarm that is set rings even when its
+    /// room has moved on: once for nothing costs less than to move it with every frame.
     fn rearm(&mut self, host: &dyn RoomHost) {
-        let earliest = self.due.keys().next().map(|(at, _)| *at);
-        if earliest != self.armed {
-            self.armed = earliest;
-            host.set_alarm(earliest);
+        let Some(earliest) = self.due.keys().next().map(|(at, _)| *at) else {
+            return;
+        };
+        if self.armed.is_none_or(|armed| earliest < armed) {
+            self.armed = Some(earliest);
+            host.set_alarm(Some(earliest));
         }
     }
 }
@@ -48,11 +51,50 @@ impl Timers {
         let mut times = lock(&self.0);
         let later = times.due.split_off(&(host.now().plus(1), 0));
         let due = std::mem::replace(&mut times.due, later);
-        // It rang, or was about to: the host has forgotten it.
         times.armed = None;
+        if times.due.is_empty() {
+            // It rang, and would go on ringing.
+            host.set_alarm(None);
+        }
         times.rearm(host);
         due.into_values()
             .filter_map(|slot| slot.upgrade())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ports::{Job, JobKind};
+    use super::*;
+
+    /// Keeps what it is asked to ring at.
+    struct Host(Mutex<Option<Millis>>);
+
+    impl RoomHost for Host {
+        fn now(&self) -> Millis {
+            Millis(10)
+        }
+
+        fn schedule(&self, _slot: Arc<Slot>) {}
+
+        fn run(&self, _kind: JobKind, _job: Job) {}
+
+        fn set_alarm(&self, at: Option<Millis>) {
+            *lock(&self.0) = at;
+        }
+    }
+
+    #[test]
+    fn an_alarm_that_rang_for_the_last_room_is_stopped() {
+        let host = Host(Mutex::new(Some(Millis(10))));
+        let timers = Timers::default();
+        lock(&timers.0).armed = Some(Millis(10));
+        assert!(timers.take_due(&host).is_empty());
+        assert_eq!(
+            *lock(&host.0),
+            None,
+            "it would ring again at once, for ever"
+        );
     }
 }
