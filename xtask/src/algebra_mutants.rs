@@ -1,4 +1,4 @@
-//! `cargo xtask algebra-mutants [FILE[:LINE]...]`: plants systematic faults in a copy of the update algebra and runs its
+//! `cargo xtask algebra-mutants [--quick] [FILE[:FIRST-LAST]...]`: plants systematic faults in a copy of the update algebra and runs its
 //! tests on each.
 //!
 //! Conditions are negated, comparisons moved by one, statements left out, constants and opposites exchanged, functions
@@ -7,7 +7,8 @@
 //!
 //! A run ends at a multiple of the processor time that the tests take otherwise, so that a machine that is busy with other
 //! things changes nothing; whoever meets that limit counts as noticed. `explained.txt` holds the faults that no test can
-//! notice, each with the reason; they are not run, and any other that survives fails this check. Too long for CI: some ten minutes.
+//! notice, each with the reason; they are not run, and any other that survives fails this check. Too long for CI: some
+//! ten minutes. With `--quick` the tests that take more than a second are left out, for a first look.
 
 mod explained;
 mod plant;
@@ -15,6 +16,7 @@ mod tests_of_copy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -36,12 +38,16 @@ use tests_of_copy::{Outcome, Tests};
 const SOURCES: &str = "crates/update/src";
 /// Where faults are planted when no files are named: these modules and what is below them.
 const MODULES: &[&str] = &["merge", "ingest", "diff", "compact"];
+const EVERY_LINE: RangeInclusive<usize> = 0..=usize::MAX;
 /// The numbers of one file; the next file begins at the next multiple.
 const NUMBERS_A_FILE: usize = 10_000;
 
 /// Fails when a fault survives that is not explained.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(2).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(2).collect();
+    let all = wanted.len();
+    wanted.retain(|argument| argument != "--quick");
+    let is_quick = wanted.len() < all;
     let workspace = Workspace::load()?;
     let wanted = Wanted::parse(&wanted, &workspace.workspace_root.join(SOURCES))?;
     let places = Places::of(&workspace, "algebra-mutants");
@@ -51,7 +57,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
     let mut copy = Copy::new(&places, &wanted)?;
     copy.settle()?;
-    let tests = Tests::build(&places)?;
+    let tests = Tests::build(&places, is_quick)?;
     say(&format!("{} tests, {}\n", tests.len(), tests.describe()));
     let outcomes = run_all(&copy, &wanted, &tests, &explained)?;
     copy.report(&outcomes)?;
@@ -68,29 +74,32 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Which faults to run.
 struct Wanted {
-    /// Files below the sources, each with a line or none.
-    places: Vec<(String, Option<usize>)>,
+    /// Files below the sources, each with the lines to take.
+    places: Vec<(String, RangeInclusive<usize>)>,
 }
 
 impl Wanted {
     fn parse(arguments: &[String], sources: &Path) -> anyhow::Result<Self> {
         let mut places = Vec::new();
         for argument in arguments {
-            places.push(match argument.split_once(':') {
-                Some((file, line)) => (file.to_owned(), Some(line.parse().context("a line")?)),
-                None => (argument.clone(), None),
-            });
+            let (file, lines) = argument.split_once(':').unwrap_or((argument, ""));
+            let (first, last) = lines.split_once('-').unwrap_or((lines, lines));
+            let lines = match lines {
+                "" => EVERY_LINE,
+                _ => first.parse().context("a line")?..=last.parse().context("a line")?,
+            };
+            places.push((file.to_owned(), lines));
         }
         if places.is_empty() {
             for module in MODULES {
-                places.push((format!("{module}.rs"), None));
+                places.push((format!("{module}.rs"), EVERY_LINE));
                 let folder = sources.join(module);
                 if !folder.is_dir() {
                     continue;
                 }
                 for file in files_below(&folder, &["rs"])? {
                     let name = file.strip_prefix(sources)?.to_string_lossy().into_owned();
-                    places.push((name, None));
+                    places.push((name, EVERY_LINE));
                 }
             }
         }
@@ -103,7 +112,7 @@ impl Wanted {
 
     fn takes(&self, file: &str, mutant: &Mutant) -> bool {
         let mut of_file = self.places.iter().filter(|(wanted, _)| wanted == file);
-        of_file.any(|(_, line)| line.is_none_or(|line| line == mutant.line))
+        of_file.any(|(_, lines)| lines.contains(&mutant.line))
     }
 }
 

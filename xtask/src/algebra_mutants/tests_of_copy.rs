@@ -18,6 +18,8 @@ const LIMIT: u32 = 10;
 const GRACE: u64 = 2;
 /// Tests that take less run together, before the others.
 const QUICK: Duration = Duration::from_millis(100);
+/// What takes longer is left out of a quick look.
+const LONG: Duration = Duration::from_secs(1);
 /// Faults that allocate for ever end here.
 const MEMORY_KILOBYTES: u64 = 3_000_000;
 
@@ -49,7 +51,7 @@ struct Artifact {
 
 impl Tests {
     /// Builds the tests and times each of them.
-    pub(super) fn build(places: &Places) -> anyhow::Result<Self> {
+    pub(super) fn build(places: &Places, is_quick: bool) -> anyhow::Result<Self> {
         let output = cargo()
             .args(["test", "--package", "epicenter-update", "--test", "it"])
             .args(["--no-run", "--message-format", "json"])
@@ -73,6 +75,12 @@ impl Tests {
             groups: Vec::new(),
         };
         tests.time_each()?;
+        if is_quick {
+            let mut is_first = true;
+            tests
+                .groups
+                .retain(|(_, time)| std::mem::take(&mut is_first) || *time < LONG);
+        }
         Ok(tests)
     }
 

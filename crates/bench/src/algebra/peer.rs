@@ -63,7 +63,7 @@ fn run_diff(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {
     for (client, clock) in Update::decode_v2(update)?.state_vector().iter() {
         half.set_max(*client, clock / 2);
     }
-    Ok(yrs::diff_updates_v2(update, &half.encode_v1())?.len())
+    Ok(yrs::diff_updates_v2(update, &half.encode_v2())?.len())
 }
 
 fn run_compact(inputs: &[Vec<u8>]) -> anyhow::Result<usize> {

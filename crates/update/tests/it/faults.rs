@@ -193,3 +193,41 @@ fn what_waits_behind_a_key_in_another_place_leaves_the_key_alone() {
         )]
     );
 }
+
+/// A client that waits is walked again from its start; what was visited before is not visited again,
+/// with nothing left of it. Here that would make a type of the letter behind it.
+#[test]
+fn what_was_passed_is_not_passed_again() {
+    let below_letter = Body::Item(Item {
+        parent: Some(Parent::Item((7, 1))),
+        ..root_item(text("b"))
+    });
+    let bytes = update(
+        vec![
+            block(9, 0, vec![item(text("x")), below_letter]),
+            block(
+                7,
+                0,
+                vec![item(Content::Type(1, None)), next((9, 0), text("y"))],
+            ),
+        ],
+        &[],
+    );
+    let model = compacted(&bytes);
+    // A letter has nothing below it.
+    assert_eq!(model.blocks[0].1[1].body, Body::Gc(1));
+}
+
+#[test]
+fn the_rest_of_a_struct_that_is_partly_known_stands_behind_its_own_beginning() {
+    let bytes = update(vec![block(7, 0, vec![next((9, 5), text("abc"))])], &[]);
+    let split = ingest(&parse(&bytes), &clocks(&[(7, 1)]));
+    assert_eq!(split.pending, None);
+    match split.ready {
+        Ready::Part(part) => assert_eq!(
+            decode(&part).blocks,
+            vec![block(7, 1, vec![next((7, 0), text("bc"))])]
+        ),
+        other => panic!("{other:?}"),
+    }
+}
