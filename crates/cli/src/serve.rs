@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let flags = Flags {
         listen: arguments.listen,
         public_origin: arguments.public_origin,
+        admin_listen: arguments.admin_listen,
         log: arguments.log,
         ..Flags::default()
     };

@@ -8,6 +8,7 @@
 
 mod cache;
 pub mod compaction;
+mod counters;
 mod inbox;
 mod life;
 pub mod native;
@@ -18,7 +19,7 @@ mod state;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -36,6 +37,7 @@ use inbox::Control;
 use ports::RoomHost;
 use timers::Timers;
 
+pub(crate) use counters::{Census, EngineStats};
 pub use inbox::{Call, Input, Opening};
 pub use slot::{RoomHandle, Slot};
 
@@ -81,6 +83,7 @@ pub(super) struct Shared {
     revoked: Mutex<Revoked>,
     cache: StateCache,
     timers: Timers,
+    stats: EngineStats,
     next_generation: AtomicU64,
     next_id: AtomicU64,
 }
@@ -95,6 +98,7 @@ struct Slots {
 #[derive(Debug, Default)]
 pub(super) struct RoomCounters {
     connections: AtomicUsize,
+    is_awake: AtomicBool,
     refusals: Mutex<VecDeque<Refusal>>,
 }
 
@@ -144,6 +148,7 @@ impl RoomRegistry {
             slots: Mutex::default(),
             revoked: Mutex::default(),
             timers: Timers::default(),
+            stats: EngineStats::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
         }))
@@ -192,6 +197,31 @@ impl RoomRegistry {
     /// How many revocations there have been.
     pub fn revocations_seen(&self) -> u64 {
         lock(&self.0.revoked).count
+    }
+
+    /// What the rooms have done.
+    pub(crate) fn stats(&self) -> &EngineStats {
+        &self.0.stats
+    }
+
+    /// Counts what is in memory. Holds the registry while it looks at each room once and locks none of them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census {
+            timers: self.0.timers.len(),
+            cache_bytes: self.0.cache.bytes(),
+            ..Census::default()
+        };
+        for slot in lock(&self.0.slots).rooms.values() {
+            let counters = slot.counters();
+            let (commands, bytes) = slot.inbox().depth();
+            census.rooms += 1;
+            census.awake += usize::from(counters.is_awake.load(Ordering::Relaxed));
+            census.connections += counters.connections.load(Ordering::Relaxed);
+            census.inbox_commands += commands;
+            census.inbox_bytes += bytes;
+            census.deepest_inbox = census.deepest_inbox.max(commands);
+        }
+        census
     }
 
     /// Closes every socket with 1013, answers every call and forgets what is in memory, because another process may serve

@@ -25,12 +25,14 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::compaction::{self, Growth, Progress};
+use super::counters::{Sent, between};
 use super::inbox::{Call, Control, Input, Opening, Outcome};
 use super::outbox::{CloseOrder, Outbox};
 use super::ports::JobKind;
 use super::slot::Slot;
 use super::state::{MergedState, caught};
 use crate::log::{AppendDone, AppendRequest, Generation};
+use crate::websocket::Frame;
 
 /// What lives behind a slot's lock.
 pub(super) struct Core {
@@ -50,6 +52,8 @@ pub(super) struct Core {
     alarm: Option<Millis>,
     /// What this turn has put something into.
     receivers: Vec<Arc<Outbox>>,
+    /// What this turn has sent.
+    sent: Sent,
 }
 
 struct Life {
@@ -98,6 +102,7 @@ impl Core {
             deserted_at: now,
             alarm: None,
             receivers: Vec::new(),
+            sent: Sent::default(),
         }
     }
 
@@ -156,6 +161,7 @@ impl Core {
                 if !self.life.connections.contains_key(&connection) {
                     return;
                 }
+                shared.stats.frame_in(&message);
                 Command::Frame {
                     connection,
                     message,
@@ -266,6 +272,7 @@ impl Core {
             Ok(Step::NewLife) => self.begin_new_life(slot),
             Err(_) => {
                 // The panic hook has written message and place; a human should look.
+                slot.shared().stats.panics.add(1);
                 tracing::error!(room.name = %slot.name(), "a room panicked; it is closed and read again from its log");
                 self.begin_new_life(slot);
             }
@@ -274,6 +281,7 @@ impl Core {
 
     pub(super) fn begin_new_life(&mut self, slot: &Arc<Slot>) {
         let shared = slot.shared();
+        shared.stats.restarts.add(1);
         // What is cached may be of a log that another process has written to meanwhile.
         drop(shared.cache.take_asleep(slot.name()));
         drop(shared.cache.take_merged(slot.name()));
@@ -305,10 +313,12 @@ impl Core {
                 }
                 Action::Append(append) => self.append(slot, append),
                 Action::Send { to, message } => {
-                    if let Some(outbox) = self.life.connections.get(&to)
-                        && outbox.push(message.into())
-                    {
-                        self.receivers.push(Arc::clone(outbox));
+                    if let Some(outbox) = self.life.connections.get(&to) {
+                        let frame = Frame::from(message);
+                        self.sent.add(frame.len());
+                        if outbox.push(frame) {
+                            self.receivers.push(Arc::clone(outbox));
+                        }
                     }
                 }
                 Action::BuildState {
@@ -345,6 +355,7 @@ impl Core {
     fn append(&mut self, slot: &Arc<Slot>, append: Append) {
         self.undecided_appends = self.undecided_appends.saturating_add(1);
         self.growth.add(append.entries.len(), append.bytes());
+        slot.shared().stats.appended(&append);
         let generation = self.life.generation;
         let last = append.last();
         let room = slot.name().clone();
@@ -418,6 +429,7 @@ impl Core {
         if counted.load(Ordering::Relaxed) != connections {
             counted.store(connections, Ordering::Relaxed);
         }
+        shared.stats.frames_out(std::mem::take(&mut self.sent));
         if connections > 0 || !self.life.calls.is_empty() || slot.inbox().has_users() {
             self.deserted_at = now;
         }
@@ -428,6 +440,10 @@ impl Core {
             self.leave_when_due(slot, now),
         ];
         self.set_alarm(slot, times.into_iter().flatten().min());
+        let (is_awake, counted) = (self.life.room.is_awake(), &slot.counters().is_awake);
+        if counted.load(Ordering::Relaxed) != is_awake {
+            counted.store(is_awake, Ordering::Relaxed);
+        }
     }
 
     /// Forgets the document when nothing has happened for a while; otherwise says when that may be so.
@@ -523,7 +539,11 @@ impl Core {
             Box::new(move || {
                 let slot = job_slot;
                 let told = Arc::clone(&slot);
+                let began = slot.shared().host.now();
                 compaction::run(&slot.shared().log, slot.name(), collect, move |outcome| {
+                    let shared = told.shared();
+                    let took = between(began, shared.host.now());
+                    shared.stats.compacted(&outcome, took);
                     told.tell(Control::Compacted(outcome));
                 });
             }),
@@ -566,14 +586,19 @@ impl Life {
 /// Reads a room from cache and log. Runs as a job.
 fn load(slot: &Slot) -> Outcome {
     let shared = slot.shared();
+    let began = shared.host.now();
     let cached = shared.cache.take_merged(slot.name());
     let state = cached.unwrap_or_else(MergedState::empty);
-    match caught(|| MergedState::load(state, shared.log.as_ref(), slot.name())) {
+    let loaded = caught(|| MergedState::load(state, shared.log.as_ref(), slot.name()));
+    let took = between(began, shared.host.now());
+    shared.stats.loads.note(took);
+    match loaded {
         Ok((merged, loaded)) => {
             shared.cache.put_merged(slot.name(), merged);
             Outcome::Loaded(Box::new(loaded))
         }
         Err(error) => {
+            shared.stats.failed_loads.add(1);
             tracing::error!(room.name = %slot.name(), error = &error as &dyn std::error::Error, "a room cannot be read; its sockets are closed and every next use tries again");
             Outcome::LoadFailed
         }
@@ -584,18 +609,22 @@ fn load(slot: &Slot) -> Outcome {
 fn build(slot: &Slot, upto: Seq, state_vector: &StateVector) -> Option<bytes::Bytes> {
     let shared = slot.shared();
     let (log, name) = (shared.log.as_ref(), slot.name());
+    let began = shared.host.now();
     let cached = shared.cache.take_merged(name);
     let built = caught(|| {
         let mut merged = cached.unwrap_or_else(MergedState::empty);
         let update = merged.answer(log, name, upto, state_vector)?;
         Ok((update, merged))
     });
+    let took = between(began, shared.host.now());
+    shared.stats.answers.note(took);
     match built {
         Ok((update, merged)) => {
             shared.cache.put_merged(name, merged);
             Some(update)
         }
         Err(error) => {
+            shared.stats.failed_answers.add(1);
             tracing::error!(room.name = %name, error = &error as &dyn std::error::Error, "a room's state cannot be built");
             None
         }
@@ -604,27 +633,45 @@ fn build(slot: &Slot, upto: Seq, state_vector: &StateVector) -> Option<bytes::By
 
 fn note_down(slot: &Slot, note: &Note) {
     let name = slot.name();
+    let stats = &slot.shared().stats;
     let refuse = |reason: &str, bytes: usize| {
         slot.counters()
             .refuse(slot.shared().host.now().0, reason, bytes);
     };
     match note {
-        Note::FrameDropped { connection, what } => {
+        Note::FrameDropped {
+            connection,
+            what,
+            is_first,
+        } => {
+            stats.frames_dropped.add(what);
+            if !is_first {
+                return;
+            }
             tracing::debug!(room.name = %name, connection = connection.0, what, "a frame was dropped");
         }
-        Note::UpdateRefused { reason, bytes, .. } => {
+        Note::UpdateRefused {
+            reason,
+            limit,
+            bytes,
+            ..
+        } => {
+            stats.updates_refused.add(limit);
             tracing::warn!(room.name = %name, reason, update_bytes = bytes, "an update was refused and its connection closed");
             refuse(reason, *bytes);
         }
         Note::PendingDropped { bytes, .. } => {
+            stats.pending_dropped.add(1);
             tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
             refuse("pending-limit", *bytes);
         }
         Note::UpdatesAccepted { .. } => {}
         Note::LogMismatch { known, read } => {
+            stats.log_mismatches.add(1);
             tracing::error!(room.name = %name, known = known.0, read = read.0, "the log of a room does not end where the room had left it; the room is closed and read again");
         }
         Note::ProtocolError { connection } => {
+            stats.protocol_errors.add(1);
             tracing::debug!(room.name = %name, connection = connection.0, "a connection was closed for a protocol error");
         }
     }

@@ -79,6 +79,7 @@ impl Slot {
         let accepts_input = accepts_input.unwrap_or_else(|_panic| {
             // Panics of the machine are caught where it is fed; this one is the host's own.
             tracing::error!(room.name = %self.name, "a turn of a room panicked; the room is closed and read again from its log");
+            self.shared.stats.panics.add(1);
             lock(&self.core).begin_new_life(self);
             true
         });

@@ -165,6 +165,7 @@ impl AccountsHub {
             devices: Arc::new(store.clone()),
             rooms: Arc::new(FakeRooms::default()),
             health: Arc::new(FakeHealth::default()),
+            observer: Arc::new(epicenter_server::ports::Unobserved),
         };
         let (router, _) = Hub::router(config, ports);
         Self {

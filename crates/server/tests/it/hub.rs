@@ -202,6 +202,7 @@ impl TestHub {
             devices: devices.clone(),
             rooms: rooms.clone(),
             health: health.clone(),
+            observer: Arc::new(epicenter_server::ports::Unobserved),
         };
         let (router, revocations) = Hub::router(config, ports);
         let feed = TestFeed {
