@@ -142,6 +142,9 @@ pub(crate) struct ServeArguments {
     /// Origin under which people reach the hub, such as https://hub.example
     #[arg(long, value_name = "URL")]
     pub(crate) public_origin: Option<String>,
+    /// Address and port for metrics, or off [default: 127.0.0.1:8788, if it is free]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<String>,
     /// What to log: a level, or a filter such as info,epicenter_native=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,

@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let flags = Flags {
         listen: arguments.listen,
         public_origin: arguments.public_origin,
+        admin_listen: arguments.admin_listen,
         log: arguments.log,
         ..Flags::default()
     };
@@ -112,7 +113,7 @@ fn start_failure(error: &anyhow::Error) -> Failure {
     } else if error.is::<OriginError>() {
         "give all hubs that share DATABASE_URL the same public_origin; to move them to another one, stop all of them first"
     } else if error.chain().any(|cause| cause.is::<std::io::Error>()) {
-        "another program may use the address: choose one with --listen, where port 0 takes a free one"
+        "another program may use the address: choose one with --listen, or with --admin-listen if it is that of metrics, where port 0 takes a free one"
     } else {
         "the log above says more with --log debug; `epicenter serve --check` shows what was configured"
     };

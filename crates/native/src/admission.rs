@@ -62,6 +62,11 @@ impl Admission {
         })
     }
 
+    /// Open sockets.
+    pub(crate) fn open(&self) -> usize {
+        self.lock().all
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         // Counts are changed in steps that cannot panic.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

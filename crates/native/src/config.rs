@@ -190,11 +190,52 @@ impl Default for LogConfig {
     }
 }
 
+/// Where metrics are served, to this machine unless somebody decides otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// Nowhere.
+    Off,
+    /// Here, unless the address is taken: nobody asked for it, so the hub starts all the same.
+    IfFree(SocketAddr),
+    /// Here, or the hub does not start.
+    At(SocketAddr),
+}
+
+impl AdminListen {
+    /// The address, taken or not.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::IfFree(address) | Self::At(address) => Some(address),
+        }
+    }
+}
+
+/// The listener for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it is.
+    pub listen: AdminListen,
+    /// Names in `Host` that it answers to, beside addresses of its own.
+    pub hosts: Vec<String>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: AdminListen::IfFree(SocketAddr::from((Ipv4Addr::LOCALHOST, 8788))),
+            hosts: Vec::new(),
+        }
+    }
+}
+
 /// Everything that `serve` needs.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Where the hub listens.
     pub listen: SocketAddr,
+    /// Where metrics are served.
+    pub admin: AdminConfig,
     /// The folder that holds everything the hub keeps.
     pub data_dir: PathBuf,
     /// The canonical origin; none means `http://` and the bound address.
@@ -244,6 +285,7 @@ impl HostConfig {
     pub fn with_defaults(data_dir: PathBuf) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
+            admin: AdminConfig::default(),
             data_dir,
             public_origin: None,
             rooms_url: None,
@@ -268,10 +310,14 @@ impl HostConfig {
         }
     }
 
-    /// The defaults on a free port of the loopback interface.
+    /// The defaults on a free port of the loopback interface, without metrics.
     pub fn for_tests(data_dir: PathBuf) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            admin: AdminConfig {
+                listen: AdminListen::Off,
+                hosts: Vec::new(),
+            },
             ..Self::with_defaults(data_dir)
         }
     }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admin_listener::{self, AdminListener, Insight};
 use crate::admission::Admission;
 use crate::clock::HostClock;
 use crate::config::{HostConfig, Mode};
@@ -31,6 +32,7 @@ use crate::keys::RingVerify;
 use crate::lease::{LeaseTimes, LeasedLog, LeasedRooms, RoomsLease};
 use crate::listener::{self, Front};
 use crate::log::{Log, LogConfig, SqliteLog};
+use crate::metrics::{HttpStats, IdentityStats, Report, Sources};
 use crate::random::{self, OsRandom};
 use crate::rooms::RoomRegistry;
 use crate::rooms::native::{Alarm, NativeHost};
@@ -56,6 +58,7 @@ pub struct Hub {
     log: Arc<SqliteLog>,
     /// Only on a database that other hubs may share.
     lease: Option<RoomsLease>,
+    admin: Option<AdminListener>,
     _alarm: Alarm,
     /// Ends with the hub.
     _sweeper: Sweeper,
@@ -101,6 +104,7 @@ impl Hub {
         wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
     ) -> anyhow::Result<Self> {
         let clock = HostClock::start();
+        let started_ms = clock.now_ms();
         let (stores, config) = {
             let clock = clock.clone();
             let runtime = tokio::runtime::Handle::current();
@@ -119,6 +123,7 @@ impl Hub {
         let address = listener
             .local_addr()
             .context("the bound address is unknown")?;
+        let admin = admin_listener::bind(&config.admin).await?;
         let origin = match config.public_origin {
             Some(origin) => origin,
             None => PublicOrigin::parse(&format!("http://{address}"))
@@ -165,6 +170,7 @@ impl Hub {
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
         let sweeper = Sweeper::start(store.clone(), clock.clone());
         let store = Arc::new(store);
+        let identity = Arc::new(IdentityStats::default());
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
@@ -196,8 +202,9 @@ impl Hub {
                 users: store.clone(),
                 devices: store.clone(),
                 rooms: served_rooms,
-                health: store,
+                health: store.clone(),
                 ai: None,
+                observer: identity.clone(),
             },
         );
         let mut feed = Feed {
@@ -211,18 +218,37 @@ impl Hub {
         feed.read()
             .await
             .context("what was revoked cannot be read from the identity store")?;
-        let admission = Admission::new(
+        let admission = Arc::new(Admission::new(
             config.limits.max_user_connections,
             config.limits.max_connections,
-        );
+        ));
+        let http = Arc::new(HttpStats::default());
         let front = Front {
             router,
             rooms: rooms.clone(),
-            admission: Arc::new(admission),
+            admission: Arc::clone(&admission),
+            http: Arc::clone(&http),
             limits: config.limits,
             trusted_proxies: config.trusted_proxies,
         };
         let (stopping, stops) = watch::channel(false);
+        let admin = admin.map(|bound| {
+            let duty = lease.as_ref().map(RoomsLease::duty);
+            bound.serve(Insight {
+                report: Report::of(Sources {
+                    rooms: rooms.clone(),
+                    log: Arc::clone(&stores.log),
+                    admission,
+                    http,
+                    identity,
+                    duty: duty.clone(),
+                    started_ms,
+                }),
+                health: store,
+                duty,
+                stopping: stops.clone(),
+            })
+        });
         if let Some(lease) = &lease {
             tokio::spawn(suspend_without_lease(rooms.clone(), lease.duty()));
         }
@@ -239,6 +265,7 @@ impl Hub {
             rooms,
             log: stores.log,
             lease,
+            admin,
             _alarm: alarm,
             _sweeper: sweeper,
             _data_dir: stores.data_dir,
@@ -248,6 +275,11 @@ impl Hub {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminListener::address)
     }
 
     /// The canonical public origin.
@@ -286,6 +318,10 @@ impl Hub {
             tracing::warn!(
                 "the lease on rooms could not be given up in time; it runs out by itself"
             );
+        }
+        // Last, so that an operator can watch how it ends.
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
         }
     }
 }

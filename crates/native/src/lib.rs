@@ -6,6 +6,7 @@
 //! ports that `epicenter-server` asks for, carries out what `epicenter-room` decides, and owns every task and thread.
 
 pub mod admin;
+mod admin_listener;
 mod admission;
 pub mod ai;
 pub mod backup;
@@ -21,6 +22,7 @@ pub mod lease;
 mod lingering_body;
 mod listener;
 pub mod log;
+mod metrics;
 pub mod password;
 pub mod peer;
 mod random;

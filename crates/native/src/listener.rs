@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use crate::admission::{Admission, Refused};
 use crate::config::LimitsConfig;
 use crate::lingering_body::LingeringBody;
+use crate::metrics::HttpStats;
 use crate::peer::TrustedProxies;
 use crate::rooms::RoomRegistry;
 use crate::rooms::outbox::CloseOrder;
@@ -53,6 +54,7 @@ pub(crate) struct Front {
     pub(crate) router: Router,
     pub(crate) rooms: RoomRegistry,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) http: Arc<HttpStats>,
     pub(crate) limits: LimitsConfig,
     pub(crate) trusted_proxies: TrustedProxies,
 }
@@ -152,7 +154,9 @@ impl Connection {
             let requests = Arc::clone(&requests);
             async move {
                 requests.fetch_add(1, Ordering::Relaxed);
+                let began = Instant::now();
                 let (response, socket) = front.answer(request, peer).await;
+                front.http.note(&response, began.elapsed());
                 requests.fetch_sub(1, Ordering::Relaxed);
                 if let Some(socket) = socket {
                     // One connection is upgraded at most once, so the slot is free.
@@ -249,6 +253,7 @@ impl Front {
         };
         match upgrading.decision {
             UpgradeDecision::Refuse { code, reason } => {
+                self.rooms.stats().closed_by_hub(code, &reason);
                 socket.close(CloseOrder { code, reason }).await;
             }
             UpgradeDecision::Join {
@@ -270,12 +275,13 @@ impl Front {
                 Err(Refused { limit }) => {
                     let error = ApiError::new(ErrorName::TooManyConnections)
                         .with_field("limit", limit as u64);
-                    socket
-                        .close(CloseOrder {
-                            code: CloseCode::Policy,
-                            reason: error.close_reason(),
-                        })
-                        .await;
+                    let order = CloseOrder {
+                        code: CloseCode::Policy,
+                        reason: error.close_reason(),
+                    };
+                    let stats = self.rooms.stats();
+                    stats.closed_by_hub(order.code, &order.reason);
+                    socket.close(order).await;
                 }
             },
         }

@@ -8,6 +8,7 @@
 
 mod cache;
 pub mod compaction;
+mod counters;
 mod inbox;
 mod jobs;
 mod life;
@@ -39,6 +40,7 @@ use inbox::Control;
 use ports::RoomHost;
 use timers::Timers;
 
+pub(crate) use counters::{Census, EngineStats};
 pub use inbox::{Call, Input, Opening};
 pub use slot::{RoomHandle, Slot};
 
@@ -83,6 +85,7 @@ pub(super) struct Shared {
     cache: StateCache,
     timers: Timers,
     refusals: Refusals,
+    stats: EngineStats,
     next_generation: AtomicU64,
     next_id: AtomicU64,
 }
@@ -127,6 +130,7 @@ impl RoomRegistry {
             revoked: Mutex::default(),
             timers: Timers::default(),
             refusals: Refusals::default(),
+            stats: EngineStats::default(),
             next_generation: AtomicU64::new(1),
             next_id: AtomicU64::new(1),
         }))
@@ -185,6 +189,30 @@ impl RoomRegistry {
     /// How many revocations there have been.
     pub fn revocations_seen(&self) -> u64 {
         lock(&self.0.revoked).count
+    }
+
+    /// What the rooms have done.
+    pub(crate) fn stats(&self) -> &EngineStats {
+        &self.0.stats
+    }
+
+    /// Counts what is in memory. Holds the registry while it looks at each room once and locks none of them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census {
+            timers: self.0.timers.len(),
+            cache_bytes: self.0.cache.bytes(),
+            ..Census::default()
+        };
+        for slot in lock(&self.0.slots).rooms.values() {
+            let (commands, bytes) = slot.inbox().depth();
+            census.rooms += 1;
+            census.awake += usize::from(slot.is_awake());
+            census.connections += slot.connections();
+            census.inbox_commands += commands;
+            census.inbox_bytes += bytes;
+            census.deepest_inbox = census.deepest_inbox.max(commands);
+        }
+        census
     }
 
     /// Closes every socket with 1013, answers every call and forgets what is in memory, because another process may serve

@@ -113,6 +113,7 @@ impl Socket {
                 code: CloseCode::GoingAway,
                 reason: "the hub is shutting down".to_owned(),
             };
+            rooms.stats().closed_by_hub(order.code, &order.reason);
             return self.close(order).await;
         };
         let connection = rooms.next_connection();
@@ -128,6 +129,11 @@ impl Socket {
             Ok(()) => self.serve(connection, rooms, &room).await,
             Err(end) => end,
         };
+        match &end {
+            Event::Close(order) => rooms.stats().closed_by_hub(order.code, &order.reason),
+            Event::Closed(code) => rooms.stats().closed_by_peer(*code),
+            Event::Gone | Event::Message(_) => rooms.stats().sockets_lost.add(1),
+        }
         Box::pin(self.leave(connection, room, end)).await;
     }
 

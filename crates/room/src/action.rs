@@ -201,12 +201,14 @@ pub enum Author {
 /// Something an operator may want to know. Never holds document bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A frame could not be read and was dropped; the socket stays open.
+    /// A frame could not be read and was dropped; the socket stays open. Noted each time.
     FrameDropped {
         /// Its sender.
         connection: ConnectionId,
         /// What could not be read.
         what: &'static str,
+        /// Whether it is the first of its kind from this sender, and so worth a line in the log.
+        is_first: bool,
     },
     /// An update was refused.
     UpdateRefused {
@@ -214,6 +216,8 @@ pub enum Note {
         by: Option<Author>,
         /// Why.
         reason: String,
+        /// The stable name of the limit that it met.
+        limit: &'static str,
         /// Its size.
         bytes: usize,
     },

@@ -370,12 +370,12 @@ impl Machine {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        if connection.noted.first(kind) {
-            self.out.note(Note::FrameDropped {
-                connection: id,
-                what,
-            });
-        }
+        let is_first = connection.noted.first(kind);
+        self.out.note(Note::FrameDropped {
+            connection: id,
+            what,
+            is_first,
+        });
     }
 }
 

@@ -137,6 +137,11 @@ impl Authority {
         })
     }
 
+    /// The name or address, without a port; an IPv6 address is in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     fn is_loopback(&self) -> bool {
         matches!(self.host.as_str(), "127.0.0.1" | "localhost" | "[::1]")
     }

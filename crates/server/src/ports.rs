@@ -54,6 +54,8 @@ pub struct Ports {
     pub health: Arc<dyn Health>,
     /// What AI needs; without it every call is `ProviderNotConfigured`.
     pub ai: Option<AiPorts>,
+    /// Who counts.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// What AI needs from a host.
@@ -316,4 +318,33 @@ pub trait Rooms: Send + Sync {
 pub trait Health: Send + Sync {
     /// Whether every store answers.
     async fn check(&self) -> Result<(), StoreUnavailable>;
+}
+
+/// What happened to accounts and tokens, for those who count. Texts are from fixed sets: nobody can choose them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// Somebody signed in with a password.
+    SignedIn,
+    /// Somebody did not, for this reason.
+    SignInRefused(&'static str),
+    /// An account was made on a page or by an app.
+    SignedUp,
+    /// Tokens were issued for this `grant_type`.
+    TokensIssued(&'static str),
+    /// The token endpoint refused, with this error of RFC 6749.
+    TokensRefused(&'static str),
+}
+
+/// Counts what happens. Called while a request is answered, so it must be cheap and must not block.
+pub trait Observer: Send + Sync {
+    /// It happened.
+    fn observe(&self, observation: Observation);
+}
+
+/// Counts nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn observe(&self, _observation: Observation) {}
 }

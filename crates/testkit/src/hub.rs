@@ -112,6 +112,14 @@ impl TestHub {
         self.hub.address()
     }
 
+    /// Where it serves metrics.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.hub.admin_address().expect("a listener for metrics")
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> std::path::PathBuf {
         self.directory.path().join("data")

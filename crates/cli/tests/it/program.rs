@@ -130,7 +130,8 @@ impl Place {
 
     /// Starts a hub on a free port with more flags.
     pub(crate) fn serve_with(&self, flags: &[&str]) -> Serving {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
+        let listen = ["--listen", "127.0.0.1:0", "--admin-listen", "off"];
+        let arguments = [&["serve"][..], &listen, flags].concat();
         let mut child = self
             .command(&arguments)
             .spawn()

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use epicenter_server::config::PublicOrigin;
+use epicenter_server::config::{Authority, PublicOrigin};
 use epicenter_server::oauth::clients::{built_in, first_party_apps};
 
 use super::clients;
 use super::secrets::{self, Secret};
 use super::settings::{Draft, PERSONAL, SETTINGS, Setting};
 use super::value::{Problem, Value, assign};
-use super::{ConfigError, DEFAULT_FILE, HostConfig, Mode, file};
+use super::{AdminListen, ConfigError, DEFAULT_FILE, HostConfig, Mode, file};
 use crate::peer::{Network, TrustedProxies};
 
 /// What the command line says.
@@ -26,6 +26,8 @@ pub struct Flags {
     pub public_origin: Option<String>,
     /// `--config`
     pub config: Option<PathBuf>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
     /// `--log`
     pub log: Option<String>,
 }
@@ -35,6 +37,7 @@ impl Flags {
         match flag {
             "--listen" => self.listen.clone(),
             "--public-origin" => self.public_origin.clone(),
+            "--admin-listen" => self.admin_listen.clone(),
             "--log" => self.log.clone(),
             _ => None,
         }
@@ -276,6 +279,7 @@ impl Loader {
         }
         self.check_pairs()?;
         self.check_origins()?;
+        self.check_admin_hosts()?;
         self.check_clients()?;
         let trusted_proxies = self.trusted_proxies()?;
         let mode = self.mode()?;
@@ -289,11 +293,21 @@ impl Loader {
         config.trusted_proxies = trusted_proxies;
         config.accounts.sign_up = self.draft.sign_up();
         config.engine.compaction.collect = self.draft.compaction();
+        config.admin.listen = self.admin_listen();
         config.set_mode(mode);
         Ok(Loaded {
             config,
             sources: self.sources,
         })
+    }
+
+    /// What somebody asked for must be had.
+    fn admin_listen(&self) -> AdminListen {
+        match self.draft.admin_listen {
+            None => AdminListen::Off,
+            Some(address) if self.sources.contains_key("admin.listen") => AdminListen::At(address),
+            Some(address) => AdminListen::IfFree(address),
+        }
     }
 
     /// The mode, with the settings that only one of the two has.
@@ -357,6 +371,21 @@ impl Loader {
                 "trusted_origins",
                 &format!("cannot hold {origin:?}"),
                 "write each as browsers do: scheme, host in lower case and optional port, without a path or a wildcard, such as \"https://app.example\"",
+            )),
+        }
+    }
+
+    fn check_admin_hosts(&self) -> Result<(), ConfigError> {
+        let is_host = |text: &&String| {
+            Authority::parse(text).is_some_and(|name| name.host().eq_ignore_ascii_case(text))
+        };
+        let hosts = &self.draft.host.admin.hosts;
+        match hosts.iter().find(|host| !is_host(host)) {
+            None => Ok(()),
+            Some(host) => Err(self.invalid(
+                "admin.hosts",
+                &format!("cannot hold {host:?}"),
+                "write names without scheme, port and path, such as \"hub.internal\"",
             )),
         }
     }

@@ -116,6 +116,7 @@ fn entry(setting: &Setting, draft: &mut Draft) -> String {
 fn kind(slot: &Slot<'_>) -> String {
     match slot {
         Slot::Address(_) => "IP address and port".to_owned(),
+        Slot::AddressOrOff(_) => "IP address and port, or `\"off\"`".to_owned(),
         Slot::Path(_) => "path".to_owned(),
         Slot::Origin(_) => "origin, such as `\"https://hub.example\"`".to_owned(),
         Slot::Url(_) => "http or https address".to_owned(),

@@ -90,6 +90,8 @@ fn secret_line(variable: &str, is_set: bool, origin: &str) -> String {
 pub(super) fn show(slot: &Slot<'_>) -> Option<String> {
     Some(match slot {
         Slot::Address(value) => quote(&value.to_string()),
+        Slot::AddressOrOff(None) => quote("off"),
+        Slot::AddressOrOff(Some(value)) => quote(&value.to_string()),
         Slot::Path(value) => quote(&value.as_ref()?.to_string_lossy()),
         Slot::Origin(value) => quote(value.as_ref()?.as_str()),
         Slot::Url(value) | Slot::Text(value) => quote(value),

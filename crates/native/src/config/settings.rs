@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) proxy_header: &'static str,
     pub(super) sign_up: &'static str,
     pub(super) compaction: &'static str,
+    /// None: off.
+    pub(super) admin_listen: Option<SocketAddr>,
 }
 
 impl Draft {
@@ -72,6 +74,7 @@ impl Draft {
             proxy_header,
             sign_up,
             compaction,
+            admin_listen: host.admin.listen.address(),
             database_url_file: None,
             host,
             data_dir,
@@ -130,6 +133,7 @@ const LOG_FORMATS: [&str; 3] = ["auto", "human", "json"];
 #[derive(Debug)]
 pub(super) enum Slot<'a> {
     Address(&'a mut SocketAddr),
+    AddressOrOff(&'a mut Option<SocketAddr>),
     Path(&'a mut Option<PathBuf>),
     Origin(&'a mut Option<PublicOrigin>),
     Url(&'a mut String),
@@ -630,6 +634,19 @@ pub(super) static SETTINGS: &[Setting] = &[
         "rooms.max_nesting",
         "How deeply a value may nest.",
         |draft| Slot::SmallCount(&mut draft.host.rooms.limits.max_nesting, 1..=64),
+    ),
+    Setting {
+        key: "admin.listen",
+        environment: &["EPICENTER_ADMIN_LISTEN"],
+        flag: Some("--admin-listen"),
+        about: "The address and port on which `/metrics`, `/healthz` and `/readyz` are served to the operator, without any authentication.\nWhen the default is taken by another program, the hub warns and goes on without; an address that is set must be free.",
+        default_text: None,
+        slot: |draft| Slot::AddressOrOff(&mut draft.admin_listen),
+    },
+    in_file(
+        "admin.hosts",
+        "Names by which that listener is reached, without a port, beside its own addresses and `localhost`.\nOther names are refused, so that no web page can read it by having its name point there.",
+        |draft| Slot::TextList(&mut draft.host.admin.hosts),
     ),
     Setting {
         key: "log.level",

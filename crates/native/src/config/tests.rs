@@ -109,9 +109,11 @@ fn later_sources_win() {
         data_dir: Some("from-flag".into()),
         public_origin: Some("https://flag.example".to_owned()),
         config: None,
+        admin_listen: Some("off".to_owned()),
         log: Some("trace".to_owned()),
     };
     assert_eq!(place.config().listen.port(), 3);
+    assert_eq!(place.config().admin.listen, AdminListen::Off);
     assert_eq!(place.config().data_dir, place.path().join("from-flag"));
     assert_eq!(place.config().log.level, "trace");
     assert_eq!(
@@ -709,4 +711,29 @@ fn the_database_is_a_secret() {
         complaint.contains("secrets are not read from this file"),
         "{complaint}"
     );
+}
+
+#[test]
+fn an_address_for_metrics_that_is_set_must_be_had() {
+    let default = "127.0.0.1:8788".parse().expect("an address");
+    let place = Place::new("");
+    assert_eq!(place.config().admin.listen, AdminListen::IfFree(default));
+    let set = Place::new("[admin]\nlisten = \"127.0.0.1:8788\"");
+    assert_eq!(set.config().admin.listen, AdminListen::At(default));
+    let off = Place::new("[admin]\nlisten = \"off\"");
+    assert_eq!(off.config().admin.listen, AdminListen::Off);
+    let off = Place::new("").with("EPICENTER_ADMIN_LISTEN", "off");
+    assert_eq!(off.config().admin.listen, AdminListen::Off);
+    let wrong = Place::new("[admin]\nlisten = \"no\"").load();
+    assert!(wrong.is_err_and(|error| error.hint().contains("or off")));
+}
+
+#[test]
+fn names_for_metrics_have_no_port_and_no_scheme() {
+    let place = Place::new("[admin]\nhosts = [\"hub\", \"Hub.internal\"]");
+    assert_eq!(place.config().admin.hosts, ["hub", "Hub.internal"]);
+    for host in ["hub:8788", "http://hub", "hub/metrics", "*"] {
+        let place = Place::new(&format!("[admin]\nhosts = [\"{host}\"]"));
+        assert!(place.load().is_err(), "{host}");
+    }
 }

@@ -46,6 +46,17 @@ pub(super) fn assign(slot: Slot<'_>, value: Value, base: &Path) -> Result<(), Pr
                 .parse()
                 .map_err(|error| Problem::new(format!("is no address: {error}"), FIX))?;
         }
+        Slot::AddressOrOff(target) => {
+            const FIX: &str = "write an IP address and a port, such as 127.0.0.1:8788, or off";
+            let text = text_of(value, FIX)?;
+            *target = match text.as_str() {
+                "off" => None,
+                text => Some(
+                    text.parse()
+                        .map_err(|error| Problem::new(format!("is no address: {error}"), FIX))?,
+                ),
+            };
+        }
         Slot::Path(target) => {
             const FIX: &str = "write a path, such as /var/lib/epicenter";
             let text = text_of(value, FIX)?;

@@ -1,7 +1,7 @@
 //! The SQL of the writer: what goes into one transaction, and why one fails.
 //!
 //! Every transaction that changes the log checks first that no other process has opened it for writing since. Statements
-//! that a commit of updates uses are cached: reading their text again cost an eighth of the writer's time.
+//! that a commit of updates uses are cached: reading their text again cost an eighth of the server's.
 
 use std::ops::Deref;
 

@@ -83,7 +83,6 @@ impl StateCache {
     }
 
     /// Bytes in use.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         lock(&self.entries).bytes
     }

@@ -167,6 +167,7 @@ pub(super) struct Inbox {
     state: Mutex<State>,
     commands: Semaphore,
     bytes: Semaphore,
+    max_commands: usize,
     max_bytes: u32,
 }
 
@@ -183,6 +184,7 @@ struct State {
 
 impl Inbox {
     pub(super) fn new(max_commands: usize, max_bytes: usize) -> Self {
+        let max_commands = max_commands.clamp(1, Semaphore::MAX_PERMITS);
         let max_bytes =
             u32::try_from(max_bytes.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         Self {
@@ -193,10 +195,21 @@ impl Inbox {
                 accepts_input: true,
                 users: 0,
             }),
-            commands: Semaphore::new(max_commands.clamp(1, Semaphore::MAX_PERMITS)),
+            commands: Semaphore::new(max_commands),
             bytes: Semaphore::new(max_bytes as usize),
+            max_commands,
             max_bytes,
         }
+    }
+
+    /// Commands and bytes that were taken in and are not yet handled, without a lock.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        let max_bytes = self.max_bytes as usize;
+        (
+            self.max_commands
+                .saturating_sub(self.commands.available_permits()),
+            max_bytes.saturating_sub(self.bytes.available_permits()),
+        )
     }
 
     /// One input larger than the whole inbox passes when the inbox is empty.

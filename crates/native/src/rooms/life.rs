@@ -25,12 +25,14 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::compaction::{self, Growth, Progress};
+use super::counters::{Sent, between};
 use super::inbox::{Call, Control, Input, Opening, Outcome};
 use super::outbox::{CloseOrder, Outbox};
 use super::ports::JobKind;
 use super::slot::Slot;
 use super::{jobs, notes};
 use crate::log::{AppendDone, AppendRequest, Generation};
+use crate::websocket::Frame;
 
 /// What lives behind a slot's lock.
 pub(super) struct Core {
@@ -52,6 +54,8 @@ pub(super) struct Core {
     alarm: Option<Millis>,
     /// What this turn has put something into.
     receivers: Vec<Arc<Outbox>>,
+    /// What this turn has sent.
+    sent: Sent,
 }
 
 struct Life {
@@ -101,6 +105,7 @@ impl Core {
             deserted_at: now,
             alarm: None,
             receivers: Vec::new(),
+            sent: Sent::default(),
         }
     }
 
@@ -159,6 +164,7 @@ impl Core {
                 if !self.life.connections.contains_key(&connection) {
                     return;
                 }
+                shared.stats.frame_in(&message);
                 Command::Frame {
                     connection,
                     message,
@@ -290,6 +296,7 @@ impl Core {
             Ok(Step::NewLife) => self.begin_new_life(slot),
             Err(_) => {
                 // The panic hook has written message and place; a human should look.
+                slot.shared().stats.panics.add(1);
                 tracing::error!(room.name = %slot.name(), "a room panicked; it is closed and read again from its log");
                 self.begin_new_life(slot);
             }
@@ -298,6 +305,7 @@ impl Core {
 
     pub(super) fn begin_new_life(&mut self, slot: &Arc<Slot>) {
         let shared = slot.shared();
+        shared.stats.restarts.add(1);
         // What is cached may be of a log that another process has written to meanwhile.
         drop(shared.cache.take_asleep(slot.name()));
         drop(shared.cache.take_merged(slot.name()));
@@ -330,10 +338,12 @@ impl Core {
                 }
                 Action::Append(append) => self.append(slot, append),
                 Action::Send { to, message } => {
-                    if let Some(outbox) = self.life.connections.get(&to)
-                        && outbox.push(message.into())
-                    {
-                        self.receivers.push(Arc::clone(outbox));
+                    if let Some(outbox) = self.life.connections.get(&to) {
+                        let frame = Frame::from(message);
+                        self.sent.add(frame.len());
+                        if outbox.push(frame) {
+                            self.receivers.push(Arc::clone(outbox));
+                        }
                     }
                 }
                 Action::BuildState {
@@ -370,6 +380,7 @@ impl Core {
     fn append(&mut self, slot: &Arc<Slot>, append: Append) {
         self.undecided_appends = self.undecided_appends.saturating_add(1);
         self.growth.add(append.entries.len(), append.bytes());
+        slot.shared().stats.appended(&append);
         let generation = self.life.generation;
         let last = append.last();
         let room = slot.name().clone();
@@ -440,6 +451,7 @@ impl Core {
         let now = shared.host.now();
         let connections = self.life.room.connections();
         slot.set_connections(connections);
+        shared.stats.frames_out(std::mem::take(&mut self.sent));
         if connections > 0 || !self.life.calls.is_empty() || slot.inbox().has_users() {
             self.deserted_at = now;
         }
@@ -450,6 +462,7 @@ impl Core {
             self.leave_when_due(slot, now),
         ];
         self.set_alarm(slot, times.into_iter().flatten().min());
+        slot.set_awake(self.life.room.is_awake());
     }
 
     /// Forgets the document when nothing has happened for a while; otherwise says when that may be so.
@@ -551,7 +564,11 @@ impl Core {
             Box::new(move || {
                 let slot = job_slot;
                 let told = Arc::clone(&slot);
+                let began = slot.shared().host.now();
                 compaction::run(&slot.shared().log, slot.name(), collect, move |outcome| {
+                    let shared = told.shared();
+                    let took = between(began, shared.host.now());
+                    shared.stats.compacted(&outcome, took);
                     told.tell(Control::Compacted(outcome));
                 });
             }),

@@ -15,6 +15,9 @@ use epicenter_sync::CloseCode;
 use super::lock;
 use crate::websocket::Frame;
 
+/// Why a socket is closed whose peer does not read.
+pub(super) const SLOW_CONSUMER: &str = "slow-consumer";
+
 /// Frames that one system call takes.
 const FRAMES_PER_WRITE: usize = 64;
 
@@ -103,7 +106,7 @@ impl Outbox {
         if !state.queue.is_empty() && bytes > self.max_bytes {
             let order = CloseOrder {
                 code: CloseCode::TryAgainLater,
-                reason: "slow-consumer".to_owned(),
+                reason: SLOW_CONSUMER.to_owned(),
             };
             state.order_close(order, false);
             return false;

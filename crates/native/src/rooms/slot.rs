@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use epicenter_identity::RoomName;
@@ -29,6 +29,7 @@ pub struct Slot {
     core: Mutex<Core>,
     /// Open sockets, as the last turn left them.
     connections: AtomicUsize,
+    is_awake: AtomicBool,
 }
 
 impl std::fmt::Debug for Slot {
@@ -50,6 +51,7 @@ impl Slot {
             ),
             core: Mutex::new(Core::new(&shared, &name)),
             connections: AtomicUsize::new(0),
+            is_awake: AtomicBool::new(false),
             name,
             shared,
         }
@@ -73,6 +75,15 @@ impl Slot {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Whether the document is in memory, as the last turn left it.
+    pub(super) fn is_awake(&self) -> bool {
+        self.is_awake.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_awake(&self, is_awake: bool) {
+        self.is_awake.store(is_awake, Ordering::Relaxed);
+    }
+
     pub(super) fn set_connections(&self, connections: usize) {
         self.connections.store(connections, Ordering::Relaxed);
     }
@@ -92,6 +103,7 @@ impl Slot {
         let accepts_input = accepts_input.unwrap_or_else(|_panic| {
             // Panics of the machine are caught where it is fed; this one is the host's own.
             tracing::error!(room.name = %self.name, "a turn of a room panicked; the room is closed and read again from its log");
+            self.shared.stats.panics.add(1);
             lock(&self.core).begin_new_life(self);
             true
         });

@@ -34,6 +34,11 @@ impl Times {
 }
 
 impl Timers {
+    /// Rooms that want a turn some time.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).due.len()
+    }
+
     /// Moves a room's time from `old` to `new`.
     pub(super) fn change(&self, slot: &Arc<Slot>, old: Option<Millis>, new: Option<Millis>) {
         let mut times = lock(&self.0);

@@ -15,6 +15,7 @@ mod durable;
 mod identity_store;
 mod keys;
 mod log;
+mod metrics;
 mod revocation;
 mod schema;
 mod sockets;

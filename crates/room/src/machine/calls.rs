@@ -80,19 +80,28 @@ impl Machine {
     }
 
     fn refuse_push(&mut self, call: CallId, by: Option<Author>, error: Rejection, bytes: usize) {
-        let (reason, answer) = match error {
+        let (reason, limit, answer) = match error {
             Rejection::Update(UpdateError::Malformed { what, .. }) => {
                 let what = what.to_owned();
                 self.out.answer(call, Answer::Malformed { what });
                 return;
             }
             Rejection::Update(error) => {
-                let (reason, limit) = (error.to_string(), limit_of(&error).to_owned());
-                (reason.clone(), Answer::Refused { reason, limit })
+                let (reason, limit) = (error.to_string(), limit_of(&error));
+                let answer = Answer::Refused {
+                    reason: reason.clone(),
+                    limit: limit.to_owned(),
+                };
+                (reason, limit, answer)
             }
-            Rejection::Full(full) => (QUOTA.to_owned(), Answer::QuotaExceeded(full)),
+            Rejection::Full(full) => (QUOTA.to_owned(), QUOTA, Answer::QuotaExceeded(full)),
         };
-        self.out.note(Note::UpdateRefused { by, reason, bytes });
+        self.out.note(Note::UpdateRefused {
+            by,
+            reason,
+            limit,
+            bytes,
+        });
         self.out.answer(call, answer);
     }
 

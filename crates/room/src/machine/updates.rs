@@ -81,7 +81,7 @@ impl Machine {
             Err(Rejection::Update(error)) => {
                 let (words, limit) = (error.to_string(), limit_of(&error));
                 let close_reason = reason::update_refused(&words, limit);
-                self.note_refused(id, words, update.len());
+                self.note_refused(id, words, limit, update.len());
                 // What is wrong with it the sender can know from its own bytes.
                 self.out.close_now_with(Close {
                     connection: id,
@@ -92,7 +92,7 @@ impl Machine {
                 self.forget_closed(id, CloseCode::UpdateRefused);
             }
             Err(Rejection::Full(full)) => {
-                self.note_refused(id, QUOTA.to_owned(), update.len());
+                self.note_refused(id, QUOTA.to_owned(), QUOTA, update.len());
                 // That something is new here depends on what others may have sent just before.
                 self.out.close_with(Close {
                     connection: id,
@@ -223,9 +223,20 @@ impl Machine {
         Some(Author::Device(connection.device.clone()))
     }
 
-    fn note_refused(&mut self, id: ConnectionId, reason: String, bytes: usize) {
+    fn note_refused(
+        &mut self,
+        id: ConnectionId,
+        reason: String,
+        limit: &'static str,
+        bytes: usize,
+    ) {
         let by = self.author(id);
-        self.out.note(Note::UpdateRefused { by, reason, bytes });
+        self.out.note(Note::UpdateRefused {
+            by,
+            reason,
+            limit,
+            bytes,
+        });
     }
 
     fn note_pending_dropped(&mut self, id: ConnectionId, bytes: usize) {

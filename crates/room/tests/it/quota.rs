@@ -49,6 +49,7 @@ fn a_socket_that_brings_something_new_to_a_full_room_is_closed() {
         let refused = Note::UpdateRefused {
             by: Some(Author::Device(crate::host::device("laptop"))),
             reason: "quota".to_owned(),
+            limit: "quota",
             bytes: yjs::set(9, 1, 1).len(),
         };
         assert_eq!(host.notes, [refused]);

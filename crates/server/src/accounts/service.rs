@@ -13,7 +13,9 @@ use super::store::{Account, Act, Actor, Created, Door, NewAccount, Observed, Ses
 use crate::auth::{BrowserSession, cookie};
 use crate::config::SignUpPolicy;
 use crate::limits::{Kind, RetryAfter};
-use crate::ports::{HashingError, PasswordCheck, PasswordProblem, StoreUnavailable, User};
+use crate::ports::{
+    HashingError, Observation, PasswordCheck, PasswordProblem, StoreUnavailable, User,
+};
 use crate::secret::Secret;
 use crate::state::HubState;
 
@@ -64,6 +66,26 @@ pub(crate) enum AccountError {
     /// Too many passwords wait to be checked.
     Busy,
     Store,
+}
+
+impl AccountError {
+    /// A stable name for those who count.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::SetupRequired => "setup_required",
+            Self::PasswordsOff => "passwords_off",
+            Self::TooMany { .. } => "rate_limited",
+            Self::Busy => "busy",
+            Self::Store => "unavailable",
+            Self::SignUpClosed
+            | Self::LinkSpent
+            | Self::EmailTaken
+            | Self::InvalidEmail
+            | Self::InvalidName
+            | Self::Password(_) => "invalid_request",
+        }
+    }
 }
 
 impl From<StoreUnavailable> for AccountError {
@@ -162,6 +184,21 @@ impl HubState {
     /// Whatever the address is, exactly one password is hashed and, when it fails, one line of the audit log written: no
     /// answer, and no answer's time, tells whether somebody has an account.
     pub(crate) async fn sign_in(
+        &self,
+        email: &str,
+        password: Zeroizing<String>,
+        attempt: &Attempt,
+    ) -> Result<SignedIn, AccountError> {
+        let result = self.try_sign_in(email, password, attempt).await;
+        let observation = match &result {
+            Ok(_) => Observation::SignedIn,
+            Err(error) => Observation::SignInRefused(error.code()),
+        };
+        self.ports.observer.observe(observation);
+        result
+    }
+
+    async fn try_sign_in(
         &self,
         email: &str,
         password: Zeroizing<String>,
@@ -346,7 +383,9 @@ impl HubState {
             enabled: true,
             admin: account.admin,
         };
-        self.begin_session(user, attempt).await
+        let signed_in = self.begin_session(user, attempt).await?;
+        self.ports.observer.observe(Observation::SignedUp);
+        Ok(signed_in)
     }
 
     /// Checks a password, at the price of one hash whatever there is to compare it with; the hash that stands for it.

@@ -24,7 +24,7 @@ pub(crate) async fn log(State(hub): State<SharedHub>, request: Request, next: Ne
         http.method = request.method().as_str(),
         http.route = route.as_ref().map_or("none", MatchedPath::as_str),
     );
-    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
     let close_code = match response.extensions().get::<UpgradeDecision>() {
         Some(UpgradeDecision::Refuse { code, .. }) => Some(code.as_u16()),
         _ => None,
@@ -37,5 +37,9 @@ pub(crate) async fn log(State(hub): State<SharedHub>, request: Request, next: Ne
         duration_ms = hub.now_ms().saturating_sub(began_ms),
         "request answered"
     );
+    if let Some(route) = route {
+        // For the host, which counts answers by route.
+        response.extensions_mut().insert(route);
+    }
     response
 }

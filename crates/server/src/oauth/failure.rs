@@ -70,6 +70,11 @@ impl Failure {
         }
     }
 
+    /// The registered code.
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// With the challenge that an answer to HTTP authentication must have.
     pub(super) const fn with_basic_challenge(mut self) -> Self {
         self.challenge = Some("Basic realm=\"Epicenter hub\", charset=\"UTF-8\"");

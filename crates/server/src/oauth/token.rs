@@ -8,6 +8,7 @@ use super::failure::{Failure, never_stored};
 use super::redeem::CodeRequest;
 use super::refresh::RefreshRequest;
 use crate::oauth::TokenAnswer;
+use crate::ports::Observation;
 use crate::secret::Secret;
 use crate::state::{HubState, SharedHub};
 
@@ -15,7 +16,11 @@ use crate::state::{HubState, SharedHub};
 pub(crate) async fn token(State(hub): State<SharedHub>, request: Request) -> Response {
     match answer(&hub, request).await {
         Ok(answer) => (never_stored(), answer.as_json().to_owned()).into_response(),
-        Err(failure) => failure.into_response(),
+        Err(failure) => {
+            let refused = Observation::TokensRefused(failure.code());
+            hub.ports.observer.observe(refused);
+            failure.into_response()
+        }
     }
 }
 
@@ -39,7 +44,10 @@ async fn redeem(hub: &HubState, request: &ClientRequest) -> Result<TokenAnswer, 
         resource: request.parameters.find("resource"),
         asked: request.asked,
     };
-    Ok(hub.tokens.redeem(&redemption).await?)
+    let answer = hub.tokens.redeem(&redemption).await?;
+    let issued = Observation::TokensIssued("authorization_code");
+    hub.ports.observer.observe(issued);
+    Ok(answer)
 }
 
 async fn refresh(hub: &HubState, request: &ClientRequest) -> Result<TokenAnswer, Failure> {
@@ -51,5 +59,8 @@ async fn refresh(hub: &HubState, request: &ClientRequest) -> Result<TokenAnswer,
         resource: request.parameters.find("resource"),
         asked: request.asked,
     };
-    Ok(hub.tokens.refresh(&refresh).await?)
+    let answer = hub.tokens.refresh(&refresh).await?;
+    let issued = Observation::TokensIssued("refresh_token");
+    hub.ports.observer.observe(issued);
+    Ok(answer)
 }

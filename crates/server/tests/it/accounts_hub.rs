@@ -167,6 +167,7 @@ impl AccountsHub {
             rooms: Arc::new(FakeRooms::default()),
             health: Arc::new(FakeHealth::default()),
             ai: None,
+            observer: Arc::new(epicenter_server::ports::Unobserved),
         };
         let (router, _) = Hub::router(config, ports);
         Self {

@@ -216,6 +216,7 @@ impl TestHub {
             rooms: rooms.clone(),
             health: health.clone(),
             ai: ai(&clock),
+            observer: Arc::new(epicenter_server::ports::Unobserved),
         };
         let (router, revocations) = Hub::router(config, ports);
         let feed = TestFeed {

@@ -1,0 +1,58 @@
+//! What happened to accounts and tokens.
+
+use epicenter_server::ports::{Observation, Observer};
+
+use super::counting::{Count, Labelled};
+
+/// Counts what the server tells.
+#[derive(Debug)]
+pub(crate) struct IdentityStats {
+    pub(super) sign_ins: Count,
+    pub(super) sign_ins_refused: Labelled<6>,
+    pub(super) sign_ups: Count,
+    pub(super) tokens: Labelled<2>,
+    pub(super) tokens_refused: Labelled<11>,
+}
+
+impl Default for IdentityStats {
+    fn default() -> Self {
+        Self {
+            sign_ins: Count::default(),
+            sign_ins_refused: Labelled::new([
+                "invalid_credentials",
+                "setup_required",
+                "passwords_off",
+                "rate_limited",
+                "busy",
+                "unavailable",
+            ]),
+            sign_ups: Count::default(),
+            tokens: Labelled::new(["authorization_code", "refresh_token"]),
+            tokens_refused: Labelled::new([
+                "invalid_request",
+                "invalid_client",
+                "invalid_grant",
+                "invalid_scope",
+                "invalid_target",
+                "invalid_token",
+                "unauthorized_client",
+                "unsupported_grant_type",
+                "access_denied",
+                "temporarily_unavailable",
+                "server_error",
+            ]),
+        }
+    }
+}
+
+impl Observer for IdentityStats {
+    fn observe(&self, observation: Observation) {
+        match observation {
+            Observation::SignedIn => self.sign_ins.add(1),
+            Observation::SignInRefused(reason) => self.sign_ins_refused.add(reason),
+            Observation::SignedUp => self.sign_ups.add(1),
+            Observation::TokensIssued(grant_type) => self.tokens.add(grant_type),
+            Observation::TokensRefused(error) => self.tokens_refused.add(error),
+        }
+    }
+}
