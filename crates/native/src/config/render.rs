@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use epicenter_server::oauth::clients::OAuthClient;
 
-use super::clients;
 use super::load::Loaded;
 use super::settings::{Draft, SETTINGS, SHARED, Slot};
 use super::units::{format_duration, format_size};
+use super::{AdminListen, clients};
 
 /// Writes every setting with its value and where that comes from.
 ///
@@ -44,6 +44,10 @@ pub fn render(loaded: &Loaded) -> String {
             }
             "database_url_file" => {
                 "# DATABASE_URL: not set; the identity store is in the data directory".to_owned()
+            }
+            // Written out, it would be an address that somebody asked for.
+            "admin.listen" if matches!(loaded.config.admin.listen, AdminListen::IfFree(_)) => {
+                format!("# {name}: {}", setting.default_text.unwrap_or("not set"))
             }
             _ => match show(&(setting.slot)(&mut draft)) {
                 Some(value) => format!("{name} = {value} # {origin}"),

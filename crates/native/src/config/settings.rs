@@ -640,7 +640,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         environment: &["EPICENTER_ADMIN_LISTEN"],
         flag: Some("--admin-listen"),
         about: "The address and port on which `/metrics`, `/healthz` and `/readyz` are served to the operator, without any authentication.\nWhen the default is taken by another program, the hub warns and goes on without; an address that is set must be free.",
-        default_text: None,
+        default_text: Some("`\"127.0.0.1:8788\"`, if it is free"),
         slot: |draft| Slot::AddressOrOff(&mut draft.admin_listen),
     },
     in_file(
