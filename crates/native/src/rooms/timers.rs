@@ -24,6 +24,9 @@ impl Times {
     /// room has moved on: once for nothing costs less than to move it with every frame.
     fn rearm(&mut self, host: &dyn RoomHost) {
         let Some(earliest) = self.due.keys().next().map(|(at, _)| *at) else {
+            if self.armed.take().is_some() {
+                host.set_alarm(None);
+            }
             return;
         };
         if self.armed.is_none_or(|armed| earliest < armed) {
