@@ -12,18 +12,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
-use epicenter_server::ai::settings::AiConfig;
+use epicenter_server::ai::catalog::Credits;
+use epicenter_server::ai::policy::{ChargePolicy, FixedCredits, NoCharge};
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
-use epicenter_server::ports::{Clock, Ports, Rooms, RoomsDuty};
+use epicenter_server::ports::{AiPorts, Clock, Ports, Rooms, RoomsDuty};
+use epicenter_store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Admission;
+use crate::ai::{AfterResponses, HostTimer, HttpUpstream};
 use crate::clock::HostClock;
-use crate::config::{HostConfig, Mode};
+use crate::config::{AiCredits, HostConfig, Mode};
 use crate::data_dir::{DataDir, DataDirError, GivenSecrets, Secrets};
 use crate::feed::Feed;
 use crate::identity_store::{self, OwnershipMode};
@@ -53,6 +56,8 @@ pub struct Hub {
     server: JoinHandle<()>,
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
+    /// What AI calls that have ended still have to write.
+    after_responses: AfterResponses,
     log: Arc<SqliteLog>,
     /// Only on a database that other hubs may share.
     lease: Option<RoomsLease>,
@@ -165,6 +170,14 @@ impl Hub {
         let signer = StoreSigner::new(store.clone(), stores.secrets.auth.clone());
         let sweeper = Sweeper::start(store.clone(), clock.clone());
         let store = Arc::new(store);
+        let after_responses = AfterResponses::default();
+        let ai = AiPorts {
+            upstream: Arc::new(HttpUpstream::new()?),
+            timer: Arc::new(HostTimer),
+            after_response: Arc::new(after_responses.clone()),
+            usage: store.clone(),
+            charge: charge_policy(config.ai_credits, &store),
+        };
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
@@ -173,7 +186,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
-                ai: AiConfig::default(),
+                ai: config.ai,
                 trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
@@ -197,7 +210,7 @@ impl Hub {
                 devices: store.clone(),
                 rooms: served_rooms,
                 health: store,
-                ai: None,
+                ai: Some(ai),
             },
         );
         let mut feed = Feed {
@@ -237,6 +250,7 @@ impl Hub {
             server,
             feed,
             rooms,
+            after_responses,
             log: stores.log,
             lease,
             _alarm: alarm,
@@ -270,6 +284,13 @@ impl Hub {
         {
             tracing::warn!("some connections did not end in time and are dropped");
             self.server.abort();
+        }
+        // Answers that broke off are settled as well; what is not written in time expires by itself.
+        if timeout_at(deadline, self.after_responses.drained())
+            .await
+            .is_err()
+        {
+            tracing::error!("some AI calls could not be settled in time");
         }
         // It was told to stop; a read that hangs is not waited for.
         self.feed.abort();
@@ -374,6 +395,20 @@ async fn suspend_without_lease(rooms: RoomRegistry, mut duty: watch::Receiver<Ro
         }
         was_here = is_here;
     }
+}
+
+/// Calls cost nothing unless people have credits.
+fn charge_policy(credits: AiCredits, store: &Arc<SqlStore>) -> Arc<dyn ChargePolicy> {
+    let Some(opening) = credits.opening else {
+        return Arc::new(NoCharge);
+    };
+    let unpaid_call = credits
+        .unpaid_call
+        .map_or(Credits::thousandths(u64::MAX), |credits| {
+            Credits::whole(credits.into())
+        });
+    let opening = Credits::whole(opening.into());
+    Arc::new(FixedCredits::new(store.clone(), opening, unpaid_call))
 }
 
 /// Desktop apps load their pages from a place of their own, which no redirect URI tells.
