@@ -53,6 +53,8 @@ pub struct Hub {
     origin: PublicOrigin,
     deadline: Duration,
     stopping: watch::Sender<bool>,
+    /// Drops connections that did not end when the hub stopped.
+    ending: watch::Sender<bool>,
     server: JoinHandle<()>,
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
@@ -236,17 +238,19 @@ impl Hub {
             trusted_proxies: config.trusted_proxies,
         };
         let (stopping, stops) = watch::channel(false);
+        let (ending, ends) = watch::channel(false);
         if let Some(lease) = &lease {
             tokio::spawn(suspend_without_lease(rooms.clone(), lease.duty()));
         }
         let feed = tokio::spawn(feed.follow(stops.clone()));
-        let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
+        let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops, ends));
         tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
         Ok(Self {
             address,
             origin,
             deadline: Duration::from_millis(config.shutdown_deadline_ms),
             stopping,
+            ending,
             server,
             feed,
             rooms,
@@ -283,7 +287,11 @@ impl Hub {
             .is_err()
         {
             tracing::warn!("some connections did not end in time and are dropped");
-            self.server.abort();
+            // Awaited: AI answers are settled when their connections are dropped, and that is waited for below.
+            let _ = self.ending.send(true);
+            if timeout_at(deadline, &mut self.server).await.is_err() {
+                self.server.abort();
+            }
         }
         // Answers that broke off are settled as well; what is not written in time expires by itself.
         if timeout_at(deadline, self.after_responses.drained())
