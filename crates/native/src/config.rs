@@ -8,6 +8,7 @@
 //! Invariants: an unknown key, a malformed value or a weak secret stops the start; an error names the setting and what
 //! to write instead, and never the value of a secret.
 
+mod ai;
 mod clients;
 mod error;
 mod file;
@@ -16,6 +17,7 @@ mod reference;
 mod render;
 mod secrets;
 mod settings;
+mod tables;
 mod units;
 mod value;
 
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 
 use epicenter_identity::Admit;
 use epicenter_room::{RoomConfig, StorageQuota};
+use epicenter_server::ai::settings::AiConfig;
 pub use epicenter_server::config::PublicOrigin;
 use epicenter_server::config::{AccountsConfig, OAuthConfig, RateLimitsConfig};
 use zeroize::Zeroizing;
@@ -160,6 +163,15 @@ impl Default for RetentionConfig {
     }
 }
 
+/// What AI calls cost on this hub, in whole credits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AiCredits {
+    /// What everybody begins with; none: calls cost nothing.
+    pub opening: Option<u32>,
+    /// What one call may cost for who was given none by an operator; none: no limit.
+    pub unpaid_call: Option<u32>,
+}
+
 /// How log lines are written to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -258,6 +270,10 @@ pub struct HostConfig {
     pub first_party_apps: bool,
     /// How much anybody may ask for.
     pub rate_limits: RateLimitsConfig,
+    /// AI: providers with their keys, further models, limits.
+    pub ai: AiConfig,
+    /// What AI calls cost.
+    pub ai_credits: AiCredits,
     /// Personal or shared.
     pub mode: Mode,
     /// `ENCRYPTION_SECRETS`; none means the data directory's own.
@@ -297,6 +313,8 @@ impl HostConfig {
             oauth: OAuthConfig::default(),
             first_party_apps: false,
             rate_limits: RateLimitsConfig::default(),
+            ai: AiConfig::default(),
+            ai_credits: AiCredits::default(),
             mode: Mode::default(),
             encryption_secrets: None,
             auth_secret: None,

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
-use epicenter_server::ai::settings::AiConfig;
+use epicenter_server::ai::catalog::Credits;
+use epicenter_server::ai::policy::{ChargePolicy, FixedCredits, NoCharge};
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
-use epicenter_server::ports::{Clock, Ports, Rooms, RoomsDuty};
+use epicenter_server::ports::{AiPorts, Clock, Ports, Rooms, RoomsDuty};
+use epicenter_store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,8 +25,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admin_listener::{self, AdminListener, Insight};
 use crate::admission::Admission;
+use crate::ai::{AfterResponses, HostTimer, HttpUpstream};
 use crate::clock::HostClock;
-use crate::config::{HostConfig, Mode};
+use crate::config::{AiCredits, HostConfig, Mode};
 use crate::data_dir::{DataDir, DataDirError, GivenSecrets, Secrets};
 use crate::feed::Feed;
 use crate::identity_store::{self, OwnershipMode};
@@ -52,9 +55,13 @@ pub struct Hub {
     origin: PublicOrigin,
     deadline: Duration,
     stopping: watch::Sender<bool>,
+    /// Drops connections that did not end when the hub stopped.
+    ending: watch::Sender<bool>,
     server: JoinHandle<()>,
     feed: JoinHandle<()>,
     rooms: RoomRegistry,
+    /// What AI calls that have ended still have to write.
+    after_responses: AfterResponses,
     log: Arc<SqliteLog>,
     /// Only on a database that other hubs may share.
     lease: Option<RoomsLease>,
@@ -171,6 +178,14 @@ impl Hub {
         let sweeper = Sweeper::start(store.clone(), clock.clone());
         let store = Arc::new(store);
         let identity = Arc::new(IdentityStats::default());
+        let after_responses = AfterResponses::default();
+        let ai = AiPorts {
+            upstream: Arc::new(HttpUpstream::new()?),
+            timer: Arc::new(HostTimer),
+            after_response: Arc::new(after_responses.clone()),
+            usage: store.clone(),
+            charge: charge_policy(config.ai_credits, &store),
+        };
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
                 origin: origin.clone(),
@@ -179,7 +194,7 @@ impl Hub {
                 auth_secret: stores.secrets.auth,
                 accounts: config.accounts,
                 oauth: with_own_clients(config.oauth, config.first_party_apps, &origin),
-                ai: AiConfig::default(),
+                ai: config.ai,
                 trusted_origins: trusted_origins(config.trusted_origins, config.first_party_apps),
                 rate_limits: config.rate_limits,
                 loopback_port: config.listen.ip().is_loopback().then(|| address.port()),
@@ -203,7 +218,7 @@ impl Hub {
                 devices: store.clone(),
                 rooms: served_rooms,
                 health: store.clone(),
-                ai: None,
+                ai: Some(ai),
                 observer: identity.clone(),
             },
         );
@@ -249,20 +264,23 @@ impl Hub {
                 stopping: stops.clone(),
             })
         });
+        let (ending, ends) = watch::channel(false);
         if let Some(lease) = &lease {
             tokio::spawn(suspend_without_lease(rooms.clone(), lease.duty()));
         }
         let feed = tokio::spawn(feed.follow(stops.clone()));
-        let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops));
+        let server = tokio::spawn(listener::serve(listener, Arc::new(front), stops, ends));
         tracing::info!(address = %address, origin = origin.as_str(), "the hub serves");
         Ok(Self {
             address,
             origin,
             deadline: Duration::from_millis(config.shutdown_deadline_ms),
             stopping,
+            ending,
             server,
             feed,
             rooms,
+            after_responses,
             log: stores.log,
             lease,
             admin,
@@ -301,7 +319,18 @@ impl Hub {
             .is_err()
         {
             tracing::warn!("some connections did not end in time and are dropped");
-            self.server.abort();
+            // Awaited: AI answers are settled when their connections are dropped, and that is waited for below.
+            let _ = self.ending.send(true);
+            if timeout_at(deadline, &mut self.server).await.is_err() {
+                self.server.abort();
+            }
+        }
+        // Answers that broke off are settled as well; what is not written in time expires by itself.
+        if timeout_at(deadline, self.after_responses.drained())
+            .await
+            .is_err()
+        {
+            tracing::error!("some AI calls could not be settled in time");
         }
         // It was told to stop; a read that hangs is not waited for.
         self.feed.abort();
@@ -410,6 +439,20 @@ async fn suspend_without_lease(rooms: RoomRegistry, mut duty: watch::Receiver<Ro
         }
         was_here = is_here;
     }
+}
+
+/// Calls cost nothing unless people have credits.
+fn charge_policy(credits: AiCredits, store: &Arc<SqlStore>) -> Arc<dyn ChargePolicy> {
+    let Some(opening) = credits.opening else {
+        return Arc::new(NoCharge);
+    };
+    let unpaid_call = credits
+        .unpaid_call
+        .map_or(Credits::thousandths(u64::MAX), |credits| {
+            Credits::whole(credits.into())
+        });
+    let opening = Credits::whole(opening.into());
+    Arc::new(FixedCredits::new(store.clone(), opening, unpaid_call))
 }
 
 /// Desktop apps load their pages from a place of their own, which no redirect URI tells.

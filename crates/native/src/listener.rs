@@ -60,11 +60,12 @@ pub(crate) struct Front {
 }
 
 /// Serves until `stopping` turns true, then stops accepting, lets open requests and sockets end, and returns when all
-/// have. The caller bounds the time.
+/// have, or once `ending` turns true: what is still open is dropped then, and gone when this returns.
 pub(crate) async fn serve(
     listener: TcpListener,
     front: Arc<Front>,
     mut stopping: watch::Receiver<bool>,
+    mut ending: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
     // A socket lives long and needs little: it gets a task of its own instead of what served its HTTP request.
@@ -105,6 +106,11 @@ pub(crate) async fn serve(
                 sockets.spawn(async move { front.run_socket(next).await });
             }
             Some(_ended) = sockets.join_next() => {}
+            () = stopped(&mut ending), if !connections.is_empty() || !sockets.is_empty() => {
+                connections.shutdown().await;
+                sockets.shutdown().await;
+                break;
+            }
             else => break,
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod ai;
 mod audit;
 mod devices;
 mod grants;

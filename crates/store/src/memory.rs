@@ -2,6 +2,7 @@
 //! mean. One lock makes every method one transaction; nothing outlives the value.
 
 mod accounts;
+mod ai;
 mod grants;
 mod sessions;
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use epicenter_identity::{ClientId, DeviceId, GrantId, OwnerId, Scopes, UserId};
 use epicenter_server::accounts::store::{Account, Act, Invitation, Session};
+use epicenter_server::ai::store::UsageRow;
 use epicenter_server::oauth::store::{AuthorizationCode, Grant};
 use epicenter_server::ports::{Devices, StoreUnavailable, User, Users};
 use epicenter_server::revocations::{Revocation, Subject};
@@ -55,6 +57,9 @@ struct State {
     devices: HashMap<(OwnerId, DeviceId), Claim>,
     revocations: Vec<Revocation>,
     audit: Vec<AuditLine>,
+    usage: Vec<UsageRow>,
+    credits: HashMap<UserId, ai::Credit>,
+    reservations: HashMap<String, ai::Reservation>,
 }
 
 struct Claim {

@@ -10,7 +10,7 @@ pub const META: &str = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY NO
 pub const VERSION_KEY: &str = "schema_version";
 
 /// Every migration, the first one first.
-pub const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+pub const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// Accounts, signing keys and the devices of shared owners.
 const VERSION_1: &str = r#"
@@ -168,6 +168,40 @@ const VERSION_2: &str = r#"
         epoch INTEGER NOT NULL,
         expires_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+"#;
+
+/// AI: a row for each call, and fixed credits. Credits are in thousandths; what a person has left may be below zero.
+const VERSION_3: &str = r#"
+    CREATE TABLE ai_usage (
+        id TEXT PRIMARY KEY NOT NULL,
+        user_id TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        own_key INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        credits INTEGER NOT NULL,
+        first_byte_ms INTEGER,
+        duration_ms INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        error_code TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ai_usage_by_time ON ai_usage (at);
+    CREATE INDEX ai_usage_by_user ON ai_usage (user_id, at);
+    CREATE TABLE ai_credits (
+        user_id TEXT PRIMARY KEY NOT NULL,
+        credits INTEGER NOT NULL,
+        paid INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ai_reservations (
+        id TEXT PRIMARY KEY NOT NULL,
+        user_id TEXT NOT NULL,
+        credits INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ai_reservations_by_user ON ai_reservations (user_id, expires_at);
+    CREATE INDEX ai_reservations_by_end ON ai_reservations (expires_at);
 "#;
 
 /// A statement of this module as PostgreSQL takes it: `INTEGER` is `BIGINT`, `BLOB` is `BYTEA`, `TEXT` compares byte by byte

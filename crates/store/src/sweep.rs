@@ -18,6 +18,12 @@ const ANSWER_KEPT_MS: u64 = 120_000;
 /// The audit log is kept for a year.
 const AUDIT_KEPT_MS: u64 = 365 * 86_400_000;
 
+/// Rows about calls of AI models are kept for a year, as the audit log is.
+const USAGE_KEPT_MS: u64 = AUDIT_KEPT_MS;
+
+/// What a call cost is taken also when its reservation has expired; answers end after an hour at most.
+const RESERVATIONS_KEPT_MS: u64 = 86_400_000;
+
 /// Reads of the feed may be this late when the row they wait for is swept.
 const FEED_MARGIN_MS: u64 = 60_000;
 
@@ -30,7 +36,7 @@ struct Step {
 }
 
 /// What hangs on a grant goes before it.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     Step {
         sql: "DELETE FROM sessions WHERE token_hash IN (SELECT token_hash FROM sessions WHERE expires_at <= $1 LIMIT $2)",
         kept_ms: 0,
@@ -96,6 +102,14 @@ const STEPS: [Step; 13] = [
     Step {
         sql: "DELETE FROM signing_keys WHERE kid IN (SELECT kid FROM signing_keys WHERE retired_at <= $1 LIMIT $2)",
         kept_ms: LONGEST_TOKEN_LIFE_MS,
+    },
+    Step {
+        sql: "DELETE FROM ai_reservations WHERE id IN (SELECT id FROM ai_reservations WHERE expires_at <= $1 LIMIT $2)",
+        kept_ms: RESERVATIONS_KEPT_MS,
+    },
+    Step {
+        sql: "DELETE FROM ai_usage WHERE id IN (SELECT id FROM ai_usage WHERE at <= $1 LIMIT $2)",
+        kept_ms: USAGE_KEPT_MS,
     },
 ];
 

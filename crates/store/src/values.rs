@@ -46,6 +46,12 @@ impl IntoValue for u64 {
     }
 }
 
+impl IntoValue for i64 {
+    fn into_value(self) -> Value {
+        Value::Integer(self)
+    }
+}
+
 impl IntoValue for usize {
     fn into_value(self) -> Value {
         Value::Integer(i64::try_from(self).unwrap_or(i64::MAX))
@@ -137,6 +143,15 @@ impl FromValue for u64 {
     fn from_value(value: Value) -> Option<Self> {
         match value {
             Value::Integer(number) => u64::try_from(number).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for i64 {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Integer(number) => Some(number),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 //! A new store is one more caller of [`run`]. Cases that are about races start several calls on several threads.
 
 mod accounts;
+mod ai;
 mod fixtures;
 mod grants;
 mod refresh;
@@ -11,7 +12,10 @@ mod sessions;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use epicenter_identity::UserId;
 use epicenter_server::accounts::store::{Accounts, Sessions};
+use epicenter_server::ai::catalog::Credits;
+use epicenter_server::ai::store::{CreditStore, UsageLog, UsageRow};
 use epicenter_server::oauth::store::Grants;
 use epicenter_server::ports::{Devices, Users};
 use epicenter_server::revocations::Revocation;
@@ -20,12 +24,20 @@ use epicenter_store::memory::MemoryStore;
 
 /// A store, and what tests see beside its ports.
 #[async_trait]
-pub trait StoreUnderTest: Accounts + Sessions + Grants + Users + Devices + 'static {
+pub trait StoreUnderTest:
+    Accounts + Sessions + Grants + Users + Devices + UsageLog + CreditStore + 'static
+{
     /// The feed after a position.
     async fn revocations_after(&self, seq: u64) -> Vec<Revocation>;
 
     /// How many lines the audit log has.
     async fn audit_lines(&self) -> usize;
+
+    /// Calls of AI models, the oldest first.
+    async fn usage_rows(&self) -> Vec<UsageRow>;
+
+    /// Gives credits to an account that is there.
+    async fn give_credits(&self, user: &UserId, credits: u64);
 }
 
 #[async_trait]
@@ -36,6 +48,15 @@ impl StoreUnderTest for MemoryStore {
 
     async fn audit_lines(&self) -> usize {
         self.audit().len()
+    }
+
+    async fn usage_rows(&self) -> Vec<UsageRow> {
+        self.usage()
+    }
+
+    async fn give_credits(&self, user: &UserId, credits: u64) {
+        let given = Credits::whole(credits);
+        Self::give_credits(self, user, Credits::ZERO, given).expect("the store works");
     }
 }
 
@@ -48,6 +69,18 @@ impl StoreUnderTest for SqlStore {
     async fn audit_lines(&self) -> usize {
         let lines = self.list_audit(0, 100_000).await;
         lines.expect("the store works").len()
+    }
+
+    async fn usage_rows(&self) -> Vec<UsageRow> {
+        let mut rows = self.list_usage(1_000).await.expect("the store works");
+        rows.reverse();
+        rows
+    }
+
+    async fn give_credits(&self, user: &UserId, credits: u64) {
+        let given = Credits::whole(credits);
+        let done = Self::give_credits(self, user, Credits::ZERO, given).await;
+        done.expect("the store works");
     }
 }
 
@@ -108,5 +141,11 @@ pub async fn run<S: StoreUnderTest>(make: impl AsyncFn() -> S) {
             nothing_rotates_for_a_disabled_account
             a_lost_answer_is_replaced
             a_rotation_beside_a_revocation_leaves_no_living_grant;
+        ai:
+            usage_is_kept_as_it_was
+            credits_are_held_paid_and_freed
+            an_expired_reservation_is_free_and_paid_all_the_same
+            many_reservations_at_once_hold_no_more_than_there_is
+            one_of_many_confirmations_pays;
     }
 }

@@ -1,4 +1,4 @@
-//! `[[oauth.clients]]`: the apps of the configuration file, the one setting that is a list of tables.
+//! `[[oauth.clients]]`: the apps of the configuration file.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,19 @@ use epicenter_identity::{ClientId, Scope, Scopes};
 use epicenter_server::oauth::clients::{ClientKind, OAuthClient};
 use epicenter_server::secret::SecretHash;
 
-use super::value::{Problem, Value};
+use super::tables::{Fields, TableList, TableReader};
+use super::value::Problem;
 
-/// The key of the list.
-pub(super) const KEY: &str = "oauth.clients";
+/// Apps beside those that come with the hub.
+pub(super) static LIST: TableList = TableList {
+    key: "oauth.clients",
+    noun: "client",
+    fields: &FIELDS,
+    about: "One table for each app that may sign people in, besides those that come with the hub.",
+    example: "[[oauth.clients]]\nid = \"notes\"\nname = \"Notes\"\ntype = \"user-agent-based\"\nredirect_uris = [\"https://notes.example/auth/callback\"]\ntrusted = true\n",
+};
 
-/// What a client may say, with what it means.
-pub(super) const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 7] = [
     ("id", "its `client_id`: 1 to 512 visible ASCII characters"),
     ("name", "what people read; the id without it"),
     ("type", "`native`, `user-agent-based` or `web`"),
@@ -34,17 +40,9 @@ pub(super) const FIELDS: [(&str, &str); 7] = [
     ),
 ];
 
-/// A client as the file has it: fields with their values.
-pub(super) type Fields = Vec<(String, Value)>;
-
 /// Reads one client; what is wrong names the client and the field.
 pub(super) fn parse(fields: Fields) -> Result<OAuthClient, Problem> {
-    let named = fields.iter().find_map(|(name, value)| match value {
-        Value::Text(text) if name == "id" => Some(text.clone()),
-        _ => None,
-    });
-    let named = named.unwrap_or_else(|| "without an id".to_owned());
-    let mut reader = Reader { named, fields };
+    let mut reader = TableReader::new(&LIST, "id", fields);
     let id = reader.text("id")?;
     let id = id.ok_or_else(|| reader.wrong("id", "is missing", "give every client an id"))?;
     let id = ClientId::parse(&id).map_err(|rule| {
@@ -84,45 +82,7 @@ pub(super) fn kind_name(kind: ClientKind) -> &'static str {
     }
 }
 
-struct Reader {
-    named: String,
-    fields: Fields,
-}
-
-impl Reader {
-    fn wrong(&self, field: &str, problem: &str, fix: &str) -> Problem {
-        Problem::new(format!("client {:?}: `{field}` {problem}", self.named), fix)
-    }
-
-    fn take(&mut self, field: &str) -> Option<Value> {
-        let at = self.fields.iter().position(|(name, _)| name == field)?;
-        Some(self.fields.swap_remove(at).1)
-    }
-
-    fn text(&mut self, field: &str) -> Result<Option<String>, Problem> {
-        match self.take(field) {
-            None => Ok(None),
-            Some(Value::Text(text)) if !text.trim().is_empty() => Ok(Some(text)),
-            Some(_) => Err(self.wrong(field, "is no text", "write text in double quotes")),
-        }
-    }
-
-    fn texts(&mut self, field: &str) -> Result<Vec<String>, Problem> {
-        match self.take(field) {
-            None => Ok(Vec::new()),
-            Some(Value::List(texts)) => Ok(texts),
-            Some(_) => Err(self.wrong(field, "is no list of texts", "write [\"one\", \"two\"]")),
-        }
-    }
-
-    fn switch(&mut self, field: &str) -> Result<bool, Problem> {
-        match self.take(field) {
-            None => Ok(false),
-            Some(Value::Switch(value)) => Ok(value),
-            Some(_) => Err(self.wrong(field, "is neither true nor false", "write true or false")),
-        }
-    }
-
+impl TableReader {
     fn kind(&mut self) -> Result<ClientKind, Problem> {
         const KINDS: [ClientKind; 3] = [
             ClientKind::Native,

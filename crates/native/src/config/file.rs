@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
-use super::clients::{self, Fields};
 use super::settings::{self, SETTINGS, Setting};
+use super::tables::{Fields, TableList};
 use super::value::Value;
+use super::{ConfigError, ai, clients};
 
 /// A setting that the file gives.
 #[derive(Debug)]
@@ -17,9 +17,10 @@ pub(super) struct FileEntry {
     pub(super) value: Value,
 }
 
-/// A client that the file gives.
+/// A table of a list that the file gives.
 #[derive(Debug)]
-pub(super) struct ClientEntry {
+pub(super) struct TableEntry {
+    pub(super) list: &'static TableList,
     pub(super) line: usize,
     pub(super) fields: Fields,
 }
@@ -28,11 +29,17 @@ pub(super) struct ClientEntry {
 #[derive(Debug)]
 pub(super) struct FileContent {
     pub(super) entries: Vec<FileEntry>,
-    pub(super) clients: Vec<ClientEntry>,
+    pub(super) tables: Vec<TableEntry>,
 }
 
+/// Every list of tables.
+pub(super) static LISTS: [&TableList; 3] = [&clients::LIST, &ai::PROVIDERS, &ai::MODELS];
+
 /// Secrets have no key: a file that people copy and commit is no place for them.
-const SECRET_KEYS: [&str; 4] = [
+const SECRET_KEYS: [&str; 7] = [
+    "ai.openai_api_key",
+    "ai.gemini_api_key",
+    "ai.anthropic_api_key",
     "encryption_secrets",
     "auth_secret",
     "better_auth_secret",
@@ -51,7 +58,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<FileContent, ConfigError>
         text,
         content: FileContent {
             entries: Vec::new(),
-            clients: Vec::new(),
+            tables: Vec::new(),
         },
     };
     reader.walk("", document.get_ref())?;
@@ -81,13 +88,14 @@ impl Reader<'_> {
                 });
                 continue;
             }
-            match value.get_ref() {
-                DeValue::Table(inner) if is_section(&key) => self.walk(&key, inner)?,
-                DeValue::Array(items) if key == clients::KEY => {
+            let list = LISTS.into_iter().find(|list| list.key == key);
+            match (value.get_ref(), list) {
+                (DeValue::Table(inner), _) if is_section(&key) => self.walk(&key, inner)?,
+                (DeValue::Array(items), Some(list)) => {
                     for item in items {
                         let line = line_of(self.text, item.span().start);
                         match item.get_ref() {
-                            DeValue::Table(client) => self.client(line, client)?,
+                            DeValue::Table(table) => self.table(list, line, table)?,
                             _ => return Err(self.unknown(key, line)),
                         }
                     }
@@ -98,22 +106,27 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn client(&mut self, line: usize, client: &DeTable<'_>) -> Result<(), ConfigError> {
+    fn table(
+        &mut self,
+        list: &'static TableList,
+        line: usize,
+        table: &DeTable<'_>,
+    ) -> Result<(), ConfigError> {
         let mut fields = Fields::new();
-        for (name, value) in client {
+        for (name, value) in table {
             let field: &str = name.get_ref();
-            if !clients::FIELDS.iter().any(|(known, _)| *known == field) {
-                let known: Vec<_> = clients::FIELDS.iter().map(|(name, _)| *name).collect();
+            if !list.fields.iter().any(|(known, _)| *known == field) {
+                let known: Vec<_> = list.fields.iter().map(|(name, _)| *name).collect();
                 return Err(ConfigError::UnknownKey {
                     path: self.path.clone(),
                     line: line_of(self.text, name.span().start),
-                    key: format!("{}.{field}", clients::KEY),
-                    hint: format!("a client has: {}", known.join(", ")),
+                    key: format!("{}.{field}", list.key),
+                    hint: format!("a {} has: {}", list.noun, known.join(", ")),
                 });
             }
             fields.push((field.to_owned(), value_of(value.get_ref())));
         }
-        self.content.clients.push(ClientEntry { line, fields });
+        self.content.tables.push(TableEntry { list, line, fields });
         Ok(())
     }
 
@@ -121,11 +134,11 @@ impl Reader<'_> {
         let hint = if SECRET_KEYS.contains(&key.to_lowercase().as_str()) {
             format!(
                 "secrets are not read from this file: set {} in the environment, or name a file with {}_file",
-                key.to_uppercase(),
+                key.rsplit('.').next().unwrap_or(&key).to_uppercase(),
                 key.to_lowercase().trim_start_matches("better_")
             )
-        } else if key == clients::KEY {
-            "write each client below a line [[oauth.clients]]".to_owned()
+        } else if let Some(list) = LISTS.into_iter().find(|list| list.key == key) {
+            format!("write each {} below a line [[{}]]", list.noun, list.key)
         } else if is_section(&key) {
             format!("`{key}` is a section: write [{key}] on a line of its own")
         } else {
@@ -192,7 +205,7 @@ fn value_of(value: &DeValue<'_>) -> Value {
                 .collect();
             texts.map_or(Value::Other("a list of something else"), Value::List)
         }
-        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Float(number) => Value::Fraction(number.to_string()),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Table(_) => Value::Other("a table"),
     }

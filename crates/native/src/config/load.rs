@@ -5,14 +5,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use epicenter_server::ai::settings::ProviderKey;
 use epicenter_server::config::{Authority, PublicOrigin};
 use epicenter_server::oauth::clients::{built_in, first_party_apps};
 
-use super::clients;
 use super::secrets::{self, Secret};
 use super::settings::{Draft, PERSONAL, SETTINGS, Setting};
+use super::tables::{Fields, TableList};
 use super::value::{Problem, Value, assign};
-use super::{AdminListen, ConfigError, DEFAULT_FILE, HostConfig, Mode, file};
+use super::{AdminListen, ConfigError, DEFAULT_FILE, HostConfig, Mode, ai, clients, file};
 use crate::peer::{Network, TrustedProxies};
 
 /// What the command line says.
@@ -184,16 +185,14 @@ impl Loader {
         };
         let base = path.parent().unwrap_or(working_dir);
         let content = file::parse(&shown, &text)?;
-        for client in content.clients {
+        for table in content.tables {
             let origin = Source::File {
                 path: shown.clone(),
-                line: client.line,
+                line: table.line,
             };
-            let parsed = clients::parse(client.fields);
-            self.sources.insert(clients::KEY, origin);
-            let client = parsed
-                .map_err(|Problem { problem, fix }| self.invalid(clients::KEY, &problem, &fix))?;
-            self.draft.host.oauth.clients.push(client);
+            self.sources.insert(table.list.key, origin);
+            self.add_table(table.list, table.fields, base)
+                .map_err(|Problem { problem, fix }| self.invalid(table.list.key, &problem, &fix))?;
         }
         for entry in content.entries {
             let origin = Source::File {
@@ -201,6 +200,24 @@ impl Loader {
                 line: entry.line,
             };
             self.set(entry.setting, entry.value, origin, base)?;
+        }
+        Ok(())
+    }
+
+    fn add_table(
+        &mut self,
+        list: &'static TableList,
+        fields: Fields,
+        base: &Path,
+    ) -> Result<(), Problem> {
+        if list.key == ai::PROVIDERS.key {
+            let endpoint = ai::parse_endpoint(fields, base)?;
+            self.draft.ai_endpoints.push(endpoint);
+        } else if list.key == ai::MODELS.key {
+            self.draft.host.ai.models.push(ai::parse_model(fields)?);
+        } else {
+            let client = clients::parse(fields)?;
+            self.draft.host.oauth.clients.push(client);
         }
         Ok(())
     }
@@ -260,11 +277,20 @@ impl Loader {
     }
 
     fn finish(mut self, environment: &Environment<'_>) -> Result<Loaded, ConfigError> {
-        for secret in [Secret::Encryption, Secret::Auth, Secret::Database] {
+        let mut ai_keys = [const { ProviderKey::Missing }; 3];
+        for secret in [
+            Secret::Encryption,
+            Secret::Auth,
+            Secret::Database,
+            Secret::Ai(0),
+            Secret::Ai(1),
+            Secret::Ai(2),
+        ] {
             let file = match secret {
                 Secret::Encryption => self.draft.encryption_secrets_file.take(),
                 Secret::Auth => self.draft.auth_secret_file.take(),
                 Secret::Database => self.draft.database_url_file.take(),
+                Secret::Ai(place) => self.draft.ai_key_files[place].take(),
             };
             let origin = self.sources.remove(secret.file_key());
             let Some((text, origin)) = secrets::read(secret, environment, file.zip(origin))? else {
@@ -275,8 +301,13 @@ impl Loader {
                 Secret::Encryption => self.draft.host.encryption_secrets = Some(text),
                 Secret::Auth => self.draft.host.auth_secret = Some(text),
                 Secret::Database => self.draft.host.database_url = Some(text),
+                Secret::Ai(place) => {
+                    let key = epicenter_server::secret::Secret::presented(text.expose());
+                    ai_keys[place] = ProviderKey::Held(key);
+                }
             }
         }
+        self.open_ai_providers(ai_keys, environment)?;
         self.check_pairs()?;
         self.check_origins()?;
         self.check_admin_hosts()?;
@@ -308,6 +339,29 @@ impl Loader {
             Some(address) if self.sources.contains_key("admin.listen") => AdminListen::At(address),
             Some(address) => AdminListen::IfFree(address),
         }
+    }
+
+    /// The built-in providers and those of the file, all with their keys.
+    fn open_ai_providers(
+        &mut self,
+        keys: [ProviderKey; 3],
+        environment: &Environment<'_>,
+    ) -> Result<(), ConfigError> {
+        let urls = &self.draft.ai_base_urls;
+        let built_in = keys.into_iter().zip(urls).enumerate();
+        let mut providers: Vec<_> = built_in
+            .map(|(place, (key, url))| ai::built_in_at(place, url, key))
+            .collect();
+        for endpoint in std::mem::take(&mut self.draft.ai_endpoints) {
+            let look_up = |variable: &str| (environment.look_up)(variable)?.into_string().ok();
+            let opened = endpoint.open(look_up).map_err(|Problem { problem, fix }| {
+                self.invalid(ai::PROVIDERS.key, &problem, &fix)
+            })?;
+            providers.push(opened);
+        }
+        self.draft.host.ai.providers = providers;
+        ai::check(&self.draft.host.ai)
+            .map_err(|(list, Problem { problem, fix })| self.invalid(list.key, &problem, &fix))
     }
 
     /// The mode, with the settings that only one of the two has.
@@ -419,7 +473,7 @@ impl Loader {
         match clients::find_duplicate(ids) {
             None => Ok(()),
             Some(id) => Err(self.invalid(
-                clients::KEY,
+                clients::LIST.key,
                 &format!("client {:?}: `id` is taken", id.as_str()),
                 "give every client an id of its own",
             )),

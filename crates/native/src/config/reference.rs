@@ -1,8 +1,9 @@
 //! The reference page `docs/configuration.md`, made from the list of settings.
 
-use super::clients;
+use super::file::LISTS;
 use super::render::show;
 use super::settings::{Draft, SETTINGS, Setting, Slot};
+use super::tables::TableList;
 use super::units::{format_duration, format_size};
 
 const INTRODUCTION: &str = r#"# Configuration
@@ -38,13 +39,16 @@ lifetime = "30m"
 ## Secrets
 
 Secrets come from the environment or from files, never from the configuration file and never from flags.
-A secret that is given this way is not copied into the data directory; one that is not given is generated there on the first start, in a file that only its owner can read.
+A secret that is given this way is not copied into the data directory; a root or auth secret that is not given is generated there on the first start, in a file that only its owner can read.
 
 | Variable | Also read as | File instead | What it is |
 |---|---|---|---|
 | `ENCRYPTION_SECRETS` | | `ENCRYPTION_SECRETS_FILE` | The root secrets from which every owner's keys are derived, as `2:NEW,1:OLD`; the newest needs at least 32 bytes. Losing them loses the data they encrypt. |
 | `AUTH_SECRET` | `BETTER_AUTH_SECRET` | `AUTH_SECRET_FILE`, `BETTER_AUTH_SECRET_FILE` | Seals the private signing keys; at least 32 bytes, or several as `2:NEW,1:OLD`. Replacing it makes a new signing key and never costs data. |
 | `DATABASE_URL` | | `DATABASE_URL_FILE` | The PostgreSQL database of accounts, sessions, grants and signing keys, as `postgres://user:password@host:5432/database`. Without it they are in the data directory. |
+| `OPENAI_API_KEY` | | `OPENAI_API_KEY_FILE` | The key with which the hub calls OpenAI. It leaves in requests to OpenAI, or to `OPENAI_BASE_URL`, and nowhere else. |
+| `GEMINI_API_KEY` | | `GEMINI_API_KEY_FILE` | The same for Gemini. |
+| `ANTHROPIC_API_KEY` | | `ANTHROPIC_API_KEY_FILE` | The same for Anthropic. |
 
 A secret and its file variable may not both be set.
 `openssl rand -base64 32` makes a good secret.
@@ -66,32 +70,20 @@ pub fn reference_page() -> String {
         }
         page.push_str(&entry(setting, &mut draft));
     }
-    page.push_str(&clients_section());
+    for list in LISTS {
+        page.push_str(&table_section(list));
+    }
     page
 }
 
-fn clients_section() -> String {
-    let mut text = format!(
-        "\n## `[[{}]]`\n\nOne table for each app that may sign people in, besides those that come with the hub.\n\n",
-        clients::KEY
-    );
-    for (field, about) in clients::FIELDS {
+fn table_section(list: &TableList) -> String {
+    let mut text = format!("\n## `[[{}]]`\n\n{}\n\n", list.key, list.about);
+    for (field, about) in list.fields {
         text.push_str(&format!("* `{field}`: {about}\n"));
     }
-    text.push_str(CLIENT_EXAMPLE);
+    text.push_str(&format!("\n```toml\n{}```\n", list.example));
     text
 }
-
-const CLIENT_EXAMPLE: &str = r#"
-```toml
-[[oauth.clients]]
-id = "notes"
-name = "Notes"
-type = "user-agent-based"
-redirect_uris = ["https://notes.example/auth/callback"]
-trusted = true
-```
-"#;
 
 fn entry(setting: &Setting, draft: &mut Draft) -> String {
     let slot = (setting.slot)(draft);
@@ -136,5 +128,10 @@ fn kind(slot: &Slot<'_>) -> String {
         ),
         Slot::Count(_, range) => format!("number from {} to {}", range.start(), range.end()),
         Slot::SmallCount(_, range) => format!("number from {} to {}", range.start(), range.end()),
+        Slot::OffOrCount(_, range) => format!(
+            "`\"off\"` or number from {} to {}",
+            range.start(),
+            range.end()
+        ),
     }
 }

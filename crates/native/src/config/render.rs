@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use epicenter_server::ai::catalog::{Credits, Model, Price};
+use epicenter_server::ai::settings::{Provider, ProviderKey};
 use epicenter_server::oauth::clients::OAuthClient;
 
 use super::load::Loaded;
 use super::settings::{Draft, SETTINGS, SHARED, Slot};
 use super::units::{format_duration, format_size};
-use super::{AdminListen, clients};
+use super::{AdminListen, ai, clients};
 
 /// Writes every setting with its value and where that comes from.
 ///
@@ -39,6 +41,9 @@ pub fn render(loaded: &Loaded) -> String {
             "auth_secret_file" => {
                 secret_line("AUTH_SECRET", loaded.config.auth_secret.is_some(), &origin)
             }
+            "ai.openai_api_key_file" => ai_key_line("OPENAI_API_KEY", 0, loaded, &origin),
+            "ai.gemini_api_key_file" => ai_key_line("GEMINI_API_KEY", 1, loaded, &origin),
+            "ai.anthropic_api_key_file" => ai_key_line("ANTHROPIC_API_KEY", 2, loaded, &origin),
             "database_url_file" if loaded.config.database_url.is_some() => {
                 secret_line("DATABASE_URL", true, &origin)
             }
@@ -60,6 +65,55 @@ pub fn render(loaded: &Loaded) -> String {
     for client in &loaded.config.oauth.clients {
         text.push_str(&client_table(client));
     }
+    let ai = &loaded.config.ai;
+    for provider in ai.providers.iter().skip(ai::BUILT_IN_NAMES.len()) {
+        text.push_str(&provider_table(provider));
+    }
+    for model in &ai.models {
+        text.push_str(&model_table(model));
+    }
+    text
+}
+
+fn provider_table(provider: &Provider) -> String {
+    let key = match provider.key {
+        ProviderKey::Held(_) => "# key: ********\n",
+        ProviderKey::Missing | ProviderKey::NotNeeded => "",
+    };
+    format!(
+        "\n[[{}]]\nname = {}\nbase_url = {}\nown_key = {}\n{key}",
+        ai::PROVIDERS.key,
+        quote(&provider.name),
+        quote(&provider.base_url),
+        provider.own_key,
+    )
+}
+
+fn model_table(model: &Model) -> String {
+    let mut names = ai::capability_names(model.capabilities);
+    let mut text = format!(
+        "\n[[{}]]\nprovider = {}\nmodel = {}\ncontext = {}\nmax_output = {}\ncapabilities = {}\n",
+        ai::MODELS.key,
+        quote(&model.provider),
+        quote(&model.name),
+        model.context_tokens,
+        model.max_output_tokens,
+        show(&Slot::TextList(&mut names)).unwrap_or_default(),
+    );
+    let mut price = |name: &str, credits: Credits| {
+        text.push_str(&format!("{name} = {credits}\n"));
+    };
+    match model.price {
+        Price::PerCall(credits) => price("credits", credits),
+        Price::PerMillionTokens { input, output } => {
+            price("input_credits", input);
+            price("output_credits", output);
+        }
+    }
+    if let Some((provider, name)) = &model.fallback {
+        let fallback = quote(&format!("{provider}/{name}"));
+        text.push_str(&format!("fallback = {fallback}\n"));
+    }
     text
 }
 
@@ -68,7 +122,7 @@ fn client_table(client: &OAuthClient) -> String {
     let scopes = client.default_scopes.iter();
     let mut text = format!(
         "\n[[{}]]\nid = {}\nname = {}\ntype = {}\nredirect_uris = {}\ntrusted = {}\ndefault_scopes = {}\n",
-        clients::KEY,
+        clients::LIST.key,
         quote(client.id.as_str()),
         quote(&client.name),
         quote(clients::kind_name(client.kind)),
@@ -80,6 +134,14 @@ fn client_table(client: &OAuthClient) -> String {
         text.push_str("# secret_sha256: ********\n");
     }
     text
+}
+
+fn ai_key_line(variable: &str, place: usize, loaded: &Loaded, origin: &str) -> String {
+    let provider = loaded.config.ai.providers.get(place);
+    match provider.map(|provider| &provider.key) {
+        Some(ProviderKey::Held(_)) => secret_line(variable, true, origin),
+        _ => format!("# {variable}: not set"),
+    }
 }
 
 fn secret_line(variable: &str, is_set: bool, origin: &str) -> String {
@@ -109,6 +171,10 @@ pub(super) fn show(slot: &Slot<'_>) -> Option<String> {
         Slot::Size(value, _) => quote(&format_size(**value as u64)),
         Slot::Count(value, _) => value.to_string(),
         Slot::SmallCount(value, _) => value.to_string(),
+        Slot::OffOrCount(value, _) => match value {
+            Some(count) => count.to_string(),
+            None => quote("off"),
+        },
     })
 }
 

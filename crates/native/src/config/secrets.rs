@@ -6,7 +6,7 @@ use epicenter_encryption::{AuthSecret, RootKeyring};
 use zeroize::Zeroizing;
 
 use super::load::{Environment, Source};
-use super::{ConfigError, SecretText};
+use super::{ConfigError, SecretText, ai};
 
 /// How short a secret may be: 32 bytes, as much as the keys that are derived from it.
 const MIN_SECRET_BYTES: usize = 32;
@@ -20,6 +20,8 @@ pub(super) enum Secret {
     Auth,
     /// The address of the database, which may hold a password.
     Database,
+    /// The key of a built-in AI provider, by its place in [`ai::BUILT_IN_NAMES`].
+    Ai(usize),
 }
 
 impl Secret {
@@ -29,6 +31,9 @@ impl Secret {
             Self::Encryption => &["ENCRYPTION_SECRETS"],
             Self::Auth => &["AUTH_SECRET", "BETTER_AUTH_SECRET"],
             Self::Database => &["DATABASE_URL"],
+            Self::Ai(0) => &["OPENAI_API_KEY"],
+            Self::Ai(1) => &["GEMINI_API_KEY"],
+            Self::Ai(_) => &["ANTHROPIC_API_KEY"],
         }
     }
 
@@ -38,6 +43,9 @@ impl Secret {
             Self::Encryption => "encryption_secrets_file",
             Self::Auth => "auth_secret_file",
             Self::Database => "database_url_file",
+            Self::Ai(0) => "ai.openai_api_key_file",
+            Self::Ai(1) => "ai.gemini_api_key_file",
+            Self::Ai(_) => "ai.anthropic_api_key_file",
         }
     }
 
@@ -47,6 +55,7 @@ impl Secret {
                 "put a new version of at least 32 random bytes first and keep the old ones, as in 2:NEW,1:OLD; `openssl rand -base64 32` makes one"
             }
             Self::Auth => "use at least 32 random bytes; `openssl rand -base64 32` makes them",
+            Self::Ai(_) => ai::KEY_FIX,
             Self::Database => "write it like postgres://user:password@host:5432/database",
         }
     }
@@ -130,6 +139,7 @@ fn check(secret: Secret, text: &str) -> Result<(), String> {
             AuthSecret::parse(text).map_err(|error| error.problem().to_string())?;
             check_strength(text)
         }
+        Secret::Ai(_) => ai::check_key(text).map_err(str::to_owned),
         Secret::Database => {
             let rest = text
                 .strip_prefix("postgres://")

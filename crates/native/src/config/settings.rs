@@ -11,6 +11,7 @@ use epicenter_identity::Admit;
 use epicenter_server::config::{PublicOrigin, SignUpPolicy};
 use epicenter_update::Collect;
 
+use super::ai::{self, Endpoint};
 use super::{HostConfig, LogFormat, Mode};
 use crate::peer::{Network, ProxyHeader};
 
@@ -33,6 +34,10 @@ pub(super) struct Draft {
     pub(super) compaction: &'static str,
     /// None: off.
     pub(super) admin_listen: Option<SocketAddr>,
+    /// Of the built-in providers, in the order of [`ai::BUILT_IN_NAMES`].
+    pub(super) ai_key_files: [Option<PathBuf>; 3],
+    pub(super) ai_base_urls: [String; 3],
+    pub(super) ai_endpoints: Vec<Endpoint>,
 }
 
 impl Draft {
@@ -69,7 +74,18 @@ impl Draft {
             Collect::Deleted => COMPACTIONS[0],
             Collect::Nothing => COMPACTIONS[1],
         };
+        let public = ai::public_urls();
+        let ai_base_urls = [0, 1, 2].map(|place: usize| {
+            let given = host.ai.providers.get(place);
+            given.map_or_else(
+                || public[place].clone(),
+                |provider| provider.base_url.clone(),
+            )
+        });
         Self {
+            ai_key_files: [None, None, None],
+            ai_base_urls,
+            ai_endpoints: Vec::new(),
             trusted_proxies: proxies.networks.iter().map(Network::to_string).collect(),
             proxy_header,
             sign_up,
@@ -145,6 +161,7 @@ pub(super) enum Slot<'a> {
     Size(&'a mut usize, RangeInclusive<usize>),
     Count(&'a mut usize, RangeInclusive<usize>),
     SmallCount(&'a mut u32, RangeInclusive<u32>),
+    OffOrCount(&'a mut Option<u32>, RangeInclusive<u32>),
 }
 
 /// One setting.
@@ -394,6 +411,104 @@ pub(super) static SETTINGS: &[Setting] = &[
         "rate_limits.api",
         "Calls of the API, by account.",
         |draft| Slot::SmallCount(&mut draft.host.rate_limits.api.count, 1..=1_000_000),
+    ),
+    in_file(
+        "rate_limits.ai",
+        "Calls of AI models, by account.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.ai.count, 1..=1_000_000),
+    ),
+    Setting {
+        key: "ai.openai_api_key_file",
+        environment: &["OPENAI_API_KEY_FILE"],
+        flag: None,
+        about: "A file that holds `OPENAI_API_KEY`, with which the hub calls openai for everybody who may use it.",
+        default_text: Some("none; callers may send a key of their own"),
+        slot: |draft| Slot::Path(&mut draft.ai_key_files[0]),
+    },
+    Setting {
+        key: "ai.openai_base_url",
+        environment: &["OPENAI_BASE_URL"],
+        flag: None,
+        about: "Where openai is asked: its public address, or a proxy of yours.\nElsewhere than at the public address, callers cannot send a key of their own.",
+        default_text: None,
+        slot: |draft| Slot::Url(&mut draft.ai_base_urls[0]),
+    },
+    Setting {
+        key: "ai.gemini_api_key_file",
+        environment: &["GEMINI_API_KEY_FILE"],
+        flag: None,
+        about: "A file that holds `GEMINI_API_KEY`, with which the hub calls gemini for everybody who may use it.",
+        default_text: Some("none; callers may send a key of their own"),
+        slot: |draft| Slot::Path(&mut draft.ai_key_files[1]),
+    },
+    Setting {
+        key: "ai.gemini_base_url",
+        environment: &["GEMINI_BASE_URL"],
+        flag: None,
+        about: "Where gemini is asked: its public address, or a proxy of yours.\nElsewhere than at the public address, callers cannot send a key of their own.",
+        default_text: None,
+        slot: |draft| Slot::Url(&mut draft.ai_base_urls[1]),
+    },
+    Setting {
+        key: "ai.anthropic_api_key_file",
+        environment: &["ANTHROPIC_API_KEY_FILE"],
+        flag: None,
+        about: "A file that holds `ANTHROPIC_API_KEY`, with which the hub calls anthropic for everybody who may use it.",
+        default_text: Some("none; callers may send a key of their own"),
+        slot: |draft| Slot::Path(&mut draft.ai_key_files[2]),
+    },
+    Setting {
+        key: "ai.anthropic_base_url",
+        environment: &["ANTHROPIC_BASE_URL"],
+        flag: None,
+        about: "Where anthropic is asked: its public address, or a proxy of yours.\nElsewhere than at the public address, callers cannot send a key of their own.",
+        default_text: None,
+        slot: |draft| Slot::Url(&mut draft.ai_base_urls[2]),
+    },
+    in_file(
+        "ai.credits",
+        "How many credits everybody begins with: a number, or `off` for a hub on which calls cost nothing.\nA credit is a cent at list prices. Whoever has too few is refused with 402.",
+        |draft| Slot::OffOrCount(&mut draft.host.ai_credits.opening, 0..=1_000_000_000),
+    ),
+    in_file(
+        "ai.max_unpaid_call",
+        "Credits that one call may cost for who has been given none by an operator; dearer calls are refused with 403.\n`off`: no limit.",
+        |draft| Slot::OffOrCount(&mut draft.host.ai_credits.unpaid_call, 1..=1_000_000_000),
+    ),
+    in_file(
+        "ai.max_streams",
+        "Answers that one person may stream at once.",
+        |draft| Slot::Count(&mut draft.host.ai.max_streams, 1..=1_000_000),
+    ),
+    in_file(
+        "ai.max_body_bytes",
+        "Largest request; pictures travel in it.",
+        |draft| Slot::Size(&mut draft.host.ai.max_body_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "ai.max_answer_bytes",
+        "Largest answer, as the provider sends it: some twenty times its text.",
+        |draft| Slot::Size(&mut draft.host.ai.max_answer_bytes, KIB..=GIB),
+    ),
+    in_file(
+        "ai.first_byte_timeout",
+        "How long a provider may take to begin its answer; models that think need most of it.",
+        |draft| Slot::Duration(&mut draft.host.ai.times.first_byte_ms, SECOND..=60 * MINUTE),
+    ),
+    in_file(
+        "ai.silence_timeout",
+        "How long a provider may be silent within an answer.",
+        |draft| Slot::Duration(&mut draft.host.ai.times.silence_ms, SECOND..=60 * MINUTE),
+    ),
+    in_file(
+        "ai.answer_timeout",
+        "How long a whole answer may take.",
+        |draft| Slot::Duration(&mut draft.host.ai.times.answer_ms, SECOND..=60 * MINUTE),
+    ),
+    in_file(
+        "ai.keep_alive",
+        "After how long without a byte to the client a comment keeps the connection alive.",
+        |draft| Slot::Duration(&mut draft.host.ai.times.keep_alive_ms, SECOND..=10 * MINUTE),
     ),
     in_file(
         "limits.max_frame_bytes",

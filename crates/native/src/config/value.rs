@@ -14,6 +14,7 @@ use super::units::{format_duration, format_size, parse_duration, parse_size};
 pub(super) enum Value {
     Text(String),
     Integer(String),
+    Fraction(String),
     Switch(bool),
     List(Vec<String>),
     /// A TOML type that no setting has.
@@ -144,6 +145,22 @@ pub(super) fn assign(slot: Slot<'_>, value: Value, base: &Path) -> Result<(), Pr
         Slot::SmallCount(target, range) => {
             *target = within(number(value)?, &range, |count| count.to_string())?
         }
+        Slot::OffOrCount(target, range) => {
+            *target = match value {
+                Value::Text(text) if text == "off" => None,
+                value @ (Value::Integer(_) | Value::Text(_)) => {
+                    Some(within(number(value)?, &range, |count: u32| {
+                        count.to_string()
+                    })?)
+                }
+                _ => {
+                    return Err(Problem::new(
+                        "is no number",
+                        "write \"off\" or a whole number",
+                    ));
+                }
+            };
+        }
     }
     Ok(())
 }
@@ -152,6 +169,7 @@ fn text_of(value: Value, fix: &str) -> Result<String, Problem> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Integer(_) => Err(Problem::new("is a number, not text", fix)),
+        Value::Fraction(_) => Err(Problem::new("is a fraction, not text", fix)),
         Value::Switch(_) => Err(Problem::new("is a boolean, not text", fix)),
         Value::List(_) => Err(Problem::new("is a list, not text", fix)),
         Value::Other(kind) => Err(Problem::new(format!("is {kind}, not text"), fix)),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod ai;
+mod ai_calls;
 mod backup;
 mod backup_damage;
 mod backup_load;

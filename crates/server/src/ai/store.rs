@@ -24,6 +24,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 5] = [
+        Self::Completed,
+        Self::Local,
+        Self::Refused,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// As it was stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
+
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
