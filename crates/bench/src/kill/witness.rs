@@ -78,8 +78,11 @@ impl Witness {
 
 impl Crowd for Witness {
     fn hear(&mut self, client: usize, _at: Duration, event: Event<'_>) -> anyhow::Result<()> {
-        let Event::Sync(UPDATE | STEP2, body) = event else {
-            return Ok(());
+        let body = match event {
+            Event::Sync(UPDATE | STEP2, body) => body,
+            // A server that is killed gives no code.
+            Event::Closed(Some(code)) => bail!("the server closed a socket with {code}"),
+            _ => return Ok(()),
         };
         let (room, seat) = (client % self.rooms, client / self.rooms);
         let own = (seat < self.writers).then_some(self.round * self.writers + seat);
