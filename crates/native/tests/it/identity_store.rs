@@ -392,7 +392,7 @@ fn a_store_of_a_newer_program_is_refused() {
     assert_eq!(error.to_string(), "the identity store cannot be opened");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(
-        cause.contains("has schema version 7 and this program knows versions up to 2"),
+        cause.contains("has schema version 7 and this program knows versions up to 3"),
         "{cause}"
     );
 }
