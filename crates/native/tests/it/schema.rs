@@ -167,7 +167,9 @@ fn no_secret_is_stored_in_clear() {
                 "token", "code", "secret", "password", "private", "answer", "cookie",
             ]
             .iter()
-            .any(|word| column.contains(word) && column != "error_code");
+            .any(|word| column.contains(word))
+                // What a call of a model took, and how it failed.
+                && !["input_tokens", "output_tokens", "error_code"].contains(&column.as_str());
             assert!(
                 !is_secret || column.ends_with("_hash") || column.starts_with("sealed_"),
                 "{table}.{column}"

@@ -8,7 +8,7 @@ use epicenter_identity::DeviceId;
 use epicenter_native::rooms::RoomRegistry;
 use epicenter_room::{Answer, Request};
 use epicenter_server::ports::Rooms;
-use epicenter_update::{Collect, Update, compact};
+use epicenter_update::{Collect, Ready, StateVector, Update, compact, ingest};
 
 use super::{Happening, World};
 use crate::simulation::client::device_of;
@@ -208,7 +208,20 @@ impl World {
     }
 }
 
+/// What an update says, and which deletions follow from it. What waits can keep open which value of a key wins, so they
+/// follow from the ready part by itself as well, which is all that a compaction looks at.
 fn with_consequences(update: &Bytes) -> Content {
+    let mut content = collected(update);
+    let parsed = Update::parse(update, &ANY);
+    if let Ok(Ready::Part(ready)) =
+        parsed.map(|update| ingest(&update, &StateVector::default()).ready)
+    {
+        content.add(&collected(&ready.into()));
+    }
+    content
+}
+
+fn collected(update: &Bytes) -> Content {
     let compacted = Update::parse(update, &ANY).map(|update| compact(&update, Collect::Deleted));
     compacted
         .ok()
