@@ -45,7 +45,7 @@ async fn rooms_are_backed_up_and_accounts_are_left_to_pg_dump() {
     let refused = back_up(other, &file).expect_err("another secret");
     assert!(matches!(refused, BackupError::OtherAuthSecret), "{refused}");
     let made = back_up(config.clone(), &file).expect("a backup");
-    assert_eq!(made.identity, IdentityPart::Postgres { schema: 2 });
+    assert_eq!(made.identity, IdentityPart::Postgres { schema: 3 });
     assert_eq!((made.totals.rooms, made.totals.identity_rows), (1, 0));
     assert!(made.is_audited, "in the database");
     let report = beside(|| doctor::examine(&config)).expect("a report");
