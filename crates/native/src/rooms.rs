@@ -258,15 +258,20 @@ impl Revoked {
     }
 }
 
+/// Whether this access is among those that ended.
+fn is_of(ended: &Subject, access: &Access) -> bool {
+    match ended {
+        Subject::Grant(grant) => grant == access.grant(),
+        Subject::User(user) => user == access.user(),
+    }
+}
+
 impl Shared {
     /// Whether this access has ended after so many revocations had been seen.
     fn was_revoked_since(&self, seen: u64, access: &Access) -> bool {
         lock(&self.revoked)
             .since(seen)
-            .any(|subject| match subject {
-                Subject::Grant(grant) => grant == access.grant(),
-                Subject::User(user) => user == access.user(),
-            })
+            .any(|subject| is_of(subject, access))
     }
 
     fn next_generation(&self) -> Generation {

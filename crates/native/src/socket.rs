@@ -77,8 +77,8 @@ pub(crate) struct Joining {
 /// What came of polling a socket.
 enum Event {
     Message(Message),
-    /// The peer has sent its close frame, with this code.
-    Closed(Option<u16>),
+    /// The peer has sent its close frame, with this code in this payload.
+    Closed(Option<u16>, Bytes),
     /// The peer is gone.
     Gone,
     /// This side closes.
@@ -131,7 +131,7 @@ impl Socket {
         };
         match &end {
             Event::Close(order) => rooms.stats().closed_by_hub(order.code, &order.reason),
-            Event::Closed(code) => rooms.stats().closed_by_peer(*code),
+            Event::Closed(code, _) => rooms.stats().closed_by_peer(*code),
             Event::Gone | Event::Message(_) => rooms.stats().sockets_lost.add(1),
         }
         Box::pin(self.leave(connection, room, end)).await;
@@ -140,7 +140,7 @@ impl Socket {
     /// Tells the room and the peer that it is over.
     async fn leave(mut self, connection: ConnectionId, room: RoomHandle, end: Event) {
         let code = match &end {
-            Event::Closed(code) => *code,
+            Event::Closed(code, _) => *code,
             _ => None,
         };
         // A full inbox must not hold up the close, nor the close the news of it.
@@ -148,7 +148,7 @@ impl Socket {
         let closed = async {
             match end {
                 Event::Close(order) => self.close(order).await,
-                Event::Closed(code) => self.answer_close(code).await,
+                Event::Closed(_, payload) => self.answer_close(payload).await,
                 Event::Gone | Event::Message(_) => {}
             }
             self.outbox.abandon();
@@ -304,7 +304,7 @@ impl Socket {
                     self.answer(Frame::new(Opcode::Pong, payload));
                     continue;
                 }
-                Ok(Some(Incoming::Close(code))) => Event::Closed(code),
+                Ok(Some(Incoming::Close { code, payload })) => Event::Closed(code, payload),
                 Err(violation) => Event::Close(self.order_for(violation)),
             };
             return Some(event);
@@ -329,12 +329,9 @@ impl Socket {
         CloseOrder { code, reason }
     }
 
-    /// The peer has closed: its close frame is answered with its own code, and whatever was queued is void.
-    async fn answer_close(&mut self, code: Option<u16>) {
-        let frame = match code {
-            Some(code) => Frame::close(code, ""),
-            None => Frame::new(Opcode::Close, Bytes::new()),
-        };
+    /// The peer has closed: its close frame is answered with itself, and whatever was queued is void.
+    async fn answer_close(&mut self, payload: Bytes) {
+        let frame = Frame::new(Opcode::Close, payload);
         if self.send_last(frame).await {
             // The peer closes its end when it has the answer.
             self.discard_rest().await;

@@ -275,6 +275,22 @@ impl Inbox {
         Next::Nothing
     }
 
+    /// Takes out the sockets that wait to join with an access of this kind, and gives their outboxes. What they sent behind it stays and is void.
+    pub(super) fn withdraw(&self, is_meant: impl Fn(&Access) -> bool) -> Vec<Arc<Outbox>> {
+        let mut withdrawn = Vec::new();
+        let mut state = self.lock();
+        for (input, weight) in std::mem::take(&mut state.input) {
+            match input {
+                Input::Open(opening) if is_meant(&opening.access) => {
+                    self.release(weight);
+                    withdrawn.push(opening.outbox);
+                }
+                input => state.input.push_back((input, weight)),
+            }
+        }
+        withdrawn
+    }
+
     /// An input was handled.
     pub(super) fn release(&self, weight: Weight) {
         self.commands.add_permits(1);

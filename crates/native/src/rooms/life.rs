@@ -23,13 +23,13 @@ use epicenter_sync::CloseCode;
 use epicenter_update::StateVector;
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::compaction::{self, Growth, Progress};
 use super::counters::{Sent, between};
 use super::inbox::{Call, Control, Input, Opening, Outcome};
 use super::outbox::{CloseOrder, Outbox};
 use super::ports::JobKind;
 use super::slot::Slot;
+use super::{Shared, is_of};
 use super::{jobs, notes};
 use crate::log::{AppendDone, AppendRequest, Generation};
 use crate::websocket::Frame;
@@ -140,10 +140,7 @@ impl Core {
                     outbox,
                 } = *opening;
                 if shared.was_revoked_since(revocations_seen, &access) {
-                    outbox.close(CloseOrder {
-                        code: CloseCode::Unauthorized,
-                        reason: ApiError::new(ErrorName::InvalidToken).close_reason(),
-                    });
+                    outbox.close(revoked());
                     return;
                 }
                 shared.log.touch(slot.name(), now.0);
@@ -209,8 +206,16 @@ impl Core {
                 self.life.calls.remove(&call);
                 Command::HangUp { call }
             }
-            Control::Revoke(Subject::Grant(grant)) => Command::Revoke { grant },
-            Control::Revoke(Subject::User(user)) => Command::RevokeUser { user },
+            Control::Revoke(subject) => {
+                // A stalled disk holds up who is about to join, and must not keep them connected.
+                for outbox in slot.inbox().withdraw(|access| is_of(&subject, access)) {
+                    outbox.close(revoked());
+                }
+                match subject {
+                    Subject::Grant(grant) => Command::Revoke { grant },
+                    Subject::User(user) => Command::RevokeUser { user },
+                }
+            }
             Control::Suspend => {
                 self.begin_new_life(slot);
                 return;
@@ -605,5 +610,12 @@ impl Life {
             load: LoadState::NotAsked,
             states: StateQueue::default(),
         }
+    }
+}
+
+fn revoked() -> CloseOrder {
+    CloseOrder {
+        code: CloseCode::Unauthorized,
+        reason: ApiError::new(ErrorName::InvalidToken).close_reason(),
     }
 }

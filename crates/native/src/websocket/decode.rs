@@ -16,8 +16,12 @@ pub(crate) enum Incoming {
     Text(String),
     /// To be answered with the same payload.
     Ping(Bytes),
-    /// The end, with the code that the peer sent; nothing after it counts.
-    Close(Option<u16>),
+    /// The end; nothing after it counts. To be answered with the same payload.
+    Close {
+        /// What the peer gave as its reason.
+        code: Option<u16>,
+        payload: Bytes,
+    },
 }
 
 /// Why the connection cannot go on.
@@ -152,7 +156,7 @@ impl Decoder {
                 return Ok(None);
             }
             1 | 2 => (open.opcode == 1, open.payload),
-            8 => return close(&open.payload).map(Some),
+            8 => return close(open.payload.freeze()).map(Some),
             9 => return Ok(Some(Incoming::Ping(open.payload.freeze()))),
             10 => return Ok(None),
             _ => return Err(Violation::Protocol),
@@ -232,17 +236,20 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4], offset: usize) {
 }
 
 /// Reads the payload of a close frame (section 7.4).
-fn close(payload: &[u8]) -> Result<Incoming, Violation> {
-    let (code, reason) = match payload {
-        [] => return Ok(Incoming::Close(None)),
-        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+fn close(payload: Bytes) -> Result<Incoming, Violation> {
+    let code = match &payload[..] {
+        [] => None,
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            let is_legal = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+            if !is_legal || std::str::from_utf8(reason).is_err() {
+                return Err(Violation::Protocol);
+            }
+            Some(code)
+        }
         [_] => return Err(Violation::Protocol),
     };
-    let is_legal = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-    if !is_legal || std::str::from_utf8(reason).is_err() {
-        return Err(Violation::Protocol);
-    }
-    Ok(Incoming::Close(Some(code)))
+    Ok(Incoming::Close { code, payload })
 }
 
 #[cfg(test)]

@@ -71,7 +71,10 @@ fn messages_come_out_whole_however_they_are_cut() {
         Incoming::Text("gr\u{fc}\u{df}e".to_owned()),
         Incoming::Binary(long.into()),
         Incoming::Binary(Bytes::new()),
-        Incoming::Close(Some(1000)),
+        Incoming::Close {
+            code: Some(1000),
+            payload: Bytes::from_static(b"\x03\xe8bye"),
+        },
     ];
     assert_eq!(decode([&bytes[..]]), Ok(expected.clone()));
     assert_eq!(decode(bytes.chunks(1)), Ok(expected.clone()));
