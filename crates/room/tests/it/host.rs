@@ -185,6 +185,16 @@ impl Host {
         None
     }
 
+    /// For each dropped frame, whether it was noted as the first of its kind from its sender.
+    /// Fails when anything else was noted.
+    pub(crate) fn drops_noted(&self) -> Vec<bool> {
+        let is_first = |note: &Note| match note {
+            Note::FrameDropped { is_first, .. } => *is_first,
+            other => panic!("{other:?}"),
+        };
+        self.notes.iter().map(is_first).collect()
+    }
+
     /// The oldest append is on disk.
     pub(crate) fn disk(&mut self) {
         let seq = self
