@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use epicenter_identity::RoomName;
 
@@ -16,6 +16,9 @@ use super::{AppendRequest, LogId, Rejected, ReplaceError, Replacement, row};
 
 /// Memory that an entry takes beside its bytes, roughly.
 const ENTRY_OVERHEAD: usize = 128;
+
+/// Appends, or bytes, that are worth a commit of their own at any time.
+const ENOUGH: (usize, usize) = (64, 1 << 20);
 
 /// What the writer does beside appends.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ struct State {
     ending: Ending,
     /// The writer waits, so that it has to be woken; one that works takes everything when it comes back.
     is_awaited: bool,
+    /// The writer lets appends gather, so that it has to be woken when they are [`ENOUGH`].
+    is_held: bool,
 }
 
 #[derive(Default)]
@@ -187,9 +192,17 @@ impl Queue {
     }
 
     /// Takes what has arrived, in order: of appends and of jobs up to a commit's worth each, and at least one if there
-    /// is any.
-    pub(super) fn take(&self, max_rows: usize, max_bytes: usize, wait: Wait) -> Taken {
+    /// is any. Nothing is taken until `not_before`, unless there is enough for a commit.
+    pub(super) fn take(
+        &self,
+        (max_rows, max_bytes): (usize, usize),
+        wait: Wait,
+        not_before: Option<Instant>,
+    ) -> Taken {
         let mut state = self.lock();
+        if let Some(until) = not_before {
+            state = self.hold(state, until);
+        }
         if state.is_idle() {
             if !matches!(state.ending, Ending::Open) {
                 return Taken::Ended;
@@ -209,10 +222,35 @@ impl Queue {
     /// thing that it asks for.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let is_awaited = std::mem::take(&mut state.is_awaited);
+        let is_enough = state.is_held && self.is_enough(&state);
+        state.is_held &= !is_enough;
         drop(state);
-        if is_awaited {
+        if is_awaited || is_enough {
             self.arrived.notify_one();
         }
+    }
+
+    fn is_enough(&self, state: &State) -> bool {
+        state.waiting.len() >= ENOUGH.0 || self.bytes() >= ENOUGH.1.min(self.max_bytes)
+    }
+
+    /// Lets appends gather. Whoever brings one has nobody to wake.
+    fn hold<'a>(&'a self, state: MutexGuard<'a, State>, until: Instant) -> MutexGuard<'a, State> {
+        let is_held = |state: &mut State| {
+            state.is_held = matches!(state.ending, Ending::Open) && !self.is_enough(state);
+            state.is_held
+        };
+        let time = until.saturating_duration_since(Instant::now());
+        let mut state = if time.is_zero() {
+            state
+        } else {
+            self.arrived
+                .wait_timeout_while(state, time, is_held)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        };
+        state.is_held = false;
+        state
     }
 
     fn wait<'a>(&'a self, state: MutexGuard<'a, State>, wait: Wait) -> MutexGuard<'a, State> {
@@ -343,3 +381,6 @@ fn row_count(request: &AppendRequest) -> usize {
         .map(|entry| row::part_count(row::body(entry)))
         .sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,9 +86,10 @@ const VERSION_2: &str = "
     ) STRICT;
 ";
 
-/// Pages of write-ahead log after which a commit copies them into the database: 16 MiB, the size of the largest commit.
-/// Rarer copying means fewer fsyncs and fewer rewrites of the pages every commit touches.
-const CHECKPOINT_PAGES: i64 = 4096;
+/// Pages of write-ahead log after which a commit copies them into the database: 4 MiB, some ten milliseconds of work.
+/// Where commits are small, each has written the same page as the one before, so that rarer copying saves little, and
+/// a file that is written anew from its beginning is cheaper to sync than one that grows.
+const CHECKPOINT_PAGES: i64 = 1024;
 /// All that the writer runs more than once.
 const CACHED_STATEMENTS: usize = 32;
 

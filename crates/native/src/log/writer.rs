@@ -5,6 +5,7 @@
 //! first answer. A panic is treated as a failed commit, and an end of the thread for any reason answers everything.
 
 mod jobs;
+mod pace;
 mod upkeep;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,11 +28,12 @@ use super::sqlite::{LogConfig, Shared};
 use super::stage::Stage;
 use super::statements::{self, CommitError};
 use super::{AppendError, AppendRequest, Generation, ReplaceError, schema};
+use pace::Pace;
 use upkeep::Upkeep;
 
 /// Answers of one commit that this thread carries on by itself, if nothing waits: under little load that spares waking
 /// another thread for each update.
-const ANSWERS_CARRIED_ON: usize = 4;
+const ANSWERS_CARRIED_ON: usize = 16;
 /// Times of last use that one commit carries along; the rest waits for the next.
 const ACCESSES_PER_COMMIT: usize = 256;
 
@@ -52,6 +54,7 @@ pub(super) struct Writer {
     is_sound: bool,
     /// A panic may have left the directory half changed.
     is_directory_suspect: bool,
+    pace: Pace,
     upkeep: Upkeep,
     #[cfg(test)]
     panic_at_row: Option<u64>,
@@ -80,6 +83,7 @@ impl Writer {
             condemned: HashMap::new(),
             is_sound: true,
             is_directory_suspect: false,
+            pace: Pace::default(),
             upkeep: Upkeep::default(),
             #[cfg(test)]
             panic_at_row: None,
@@ -92,9 +96,9 @@ impl Writer {
         self.note_backlog();
         loop {
             let taken = self.shared.queue.take(
-                self.limits.max_commit_rows,
-                self.limits.max_commit_bytes,
+                (self.limits.max_commit_rows, self.limits.max_commit_bytes),
                 self.wait_for_work(),
+                self.pace.not_before(),
             );
             let Taken::Work { appends, jobs } = taken else {
                 break;
@@ -124,7 +128,8 @@ impl Writer {
                 self.fail_all(&batch, "the writer of the room log panicked")
             }
         };
-        let is_busy = batch.len() > ANSWERS_CARRIED_ON || !self.shared.queue.is_idle();
+        let has_time = self.pace.not_before().is_some() || self.shared.queue.is_idle();
+        let is_busy = batch.len() > ANSWERS_CARRIED_ON || !has_time;
         self.shared.is_busy.store(is_busy, Ordering::Relaxed);
         for (request, result) in batch.into_iter().zip(results) {
             if let Err(_panic) = catch_unwind(AssertUnwindSafe(|| request.done.0(result))) {
@@ -156,7 +161,9 @@ impl Writer {
         self.panic_if_asked(&stage);
         let (rows, began) = (stage.rows.len(), Instant::now());
         self.write_stage(stage, accesses)?;
-        shared.counters.note_commit(rows, began.elapsed());
+        let took = began.elapsed();
+        shared.counters.note_commit(rows, took);
+        self.pace.note(batch.len(), began, took);
         Ok(results)
     }
 

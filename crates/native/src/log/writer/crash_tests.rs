@@ -107,7 +107,7 @@ fn run(writer: &mut Writer, jobs: Vec<Job>) {
 
 /// Carries out what is queued, as the thread would.
 fn take(writer: &mut Writer) {
-    let taken = writer.shared.queue.take(100, 64 << 20, Wait::Not);
+    let taken = writer.shared.queue.take((100, 64 << 20), Wait::Not, None);
     let Taken::Work { appends, jobs } = taken else {
         panic!("the queue is open");
     };

@@ -76,7 +76,7 @@ fn write(writer: &mut Writer, requests: Vec<(AppendRequest, Answer)>) -> Vec<Res
         writer.shared.queue.push(request).unwrap();
         answers.push(answer);
     }
-    let taken = writer.shared.queue.take(100, 1 << 20, Wait::Not);
+    let taken = writer.shared.queue.take((100, 1 << 20), Wait::Not, None);
     let Taken::Work { appends, .. } = taken else {
         panic!("there is a batch");
     };
