@@ -146,6 +146,11 @@ impl MergedState {
 }
 
 fn merge_all(first: &Bytes, more: &[Bytes]) -> Result<Bytes, UpdateError> {
+    match more {
+        // What a compaction has left is opened as it is.
+        [only] if first == EMPTY_UPDATE.as_slice() => return Ok(only.clone()),
+        _ => {}
+    }
     let updates: Vec<&Bytes> = std::iter::once(first).chain(more).collect();
     Ok(merge_bytes(&updates, &STORED)?.into())
 }
