@@ -384,16 +384,7 @@ impl Stores {
             secrets
         };
         let passwords = PasswordQueue::new()?;
-        let limits = LogConfig {
-            max_commit_rows: config.limits.max_commit_rows,
-            max_commit_bytes: config.limits.max_commit_bytes,
-            max_queue_bytes: config.limits.max_log_queue_bytes,
-            keep_generations_ms: config.retention.keep_generations_ms,
-            // No number of bytes in memory is larger than what this counts.
-            max_generation_bytes: config.retention.max_generation_bytes as u64,
-            keep_deleted_ms: config.retention.keep_deleted_ms,
-            ..LogConfig::default()
-        };
+        let limits = LogConfig::of(&config);
         let log = SqliteLog::open(&data_dir.rooms_database(), limits, Arc::new(clock.clone()))?;
         Ok(Self {
             data_dir,

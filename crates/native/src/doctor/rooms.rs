@@ -234,12 +234,7 @@ impl Stopped {
         }
         let data_dir = DataDir::lock(path)?;
         // What is kept is kept for as long as the hub keeps it, and no shorter.
-        let limits = LogConfig {
-            keep_generations_ms: config.retention.keep_generations_ms,
-            max_generation_bytes: config.retention.max_generation_bytes as u64,
-            keep_deleted_ms: config.retention.keep_deleted_ms,
-            ..LogConfig::default()
-        };
+        let limits = LogConfig::of(config);
         let clock = Arc::new(HostClock::start());
         let log = SqliteLog::open(&data_dir.rooms_database(), limits, clock)?;
         Ok(Self {

@@ -23,6 +23,7 @@ use super::{
     AppendError, AppendRequest, DirectoryEntry, Extent, Log, LogId, ReadError, Rejected,
     ReplaceError, Replacement, StoredGeneration, StoredRejection, StoredRoom, Usage, scan, schema,
 };
+use crate::config::HostConfig;
 use crate::sqlite::DatabaseError;
 
 /// How often a read starts again because the room was re-created under it.
@@ -67,6 +68,21 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// What the settings say of the log; the rest as it is by default.
+    pub(crate) fn of(config: &HostConfig) -> Self {
+        let (limits, retention) = (&config.limits, &config.retention);
+        Self {
+            max_commit_rows: limits.max_commit_rows,
+            max_commit_bytes: limits.max_commit_bytes,
+            max_queue_bytes: limits.max_log_queue_bytes,
+            keep_generations_ms: retention.keep_generations_ms,
+            // No number of bytes in memory is larger than what this counts.
+            max_generation_bytes: retention.max_generation_bytes as u64,
+            keep_deleted_ms: retention.keep_deleted_ms,
+            ..Self::default()
+        }
+    }
+
     /// Whether replaced logs are kept at all.
     pub(super) fn keeps_generations(&self) -> bool {
         self.keep_generations_ms > 0 && self.max_generation_bytes > 0
