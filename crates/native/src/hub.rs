@@ -384,7 +384,7 @@ impl Stores {
             secrets
         };
         let passwords = PasswordQueue::new()?;
-        let limits = LogConfig::of(&config);
+        let limits = LogConfig::of(config);
         let log = SqliteLog::open(&data_dir.rooms_database(), limits, Arc::new(clock.clone()))?;
         Ok(Self {
             data_dir,
