@@ -35,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// How long the close frame itself may wait behind a peer that does not read.
 const CLOSE_WRITE: Duration = Duration::from_secs(2);
+/// The same when its access has ended: news of that takes up to half a second, and after a second it is to be gone.
+const REVOKED_WRITE: Duration = Duration::from_millis(400);
 /// What one system call reads at most.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -117,18 +119,15 @@ impl Socket {
             return self.close(order).await;
         };
         let connection = rooms.next_connection();
-        let open = Input::Open(Box::new(Opening {
+        room.join(Opening {
             connection,
             access: joining.access,
             device: joining.device,
             reports: joining.reports,
             revocations_seen: joining.revocations_seen,
             outbox: Arc::clone(&self.outbox),
-        }));
-        let end = match self.deliver(&room, open).await {
-            Ok(()) => self.serve(connection, rooms, &room).await,
-            Err(end) => end,
-        };
+        });
+        let end = self.serve(connection, rooms, &room).await;
         match &end {
             Event::Close(order) => rooms.stats().closed_by_hub(order.code, &order.reason),
             Event::Closed(code, _) => rooms.stats().closed_by_peer(*code),
@@ -332,7 +331,7 @@ impl Socket {
     /// The peer has closed: its close frame is answered with itself, and whatever was queued is void.
     async fn answer_close(&mut self, payload: Bytes) {
         let frame = Frame::new(Opcode::Close, payload);
-        if self.send_last(frame).await {
+        if self.send_last(frame, CLOSE_WRITE).await {
             // The peer closes its end when it has the answer.
             self.discard_rest().await;
         }
@@ -343,13 +342,17 @@ impl Socket {
     /// not read as frames.
     pub(crate) async fn close(&mut self, order: CloseOrder) {
         let frame = Frame::close(order.code.as_u16(), &order.reason);
-        if self.send_last(frame).await {
+        let within = match order.code {
+            CloseCode::Unauthorized => REVOKED_WRITE,
+            _ => CLOSE_WRITE,
+        };
+        if self.send_last(frame, within).await {
             self.discard_rest().await;
         }
     }
 
     /// Sends the very last frame; false when that did not succeed in time.
-    async fn send_last(&mut self, frame: Frame) -> bool {
+    async fn send_last(&mut self, frame: Frame, within: Duration) -> bool {
         self.outbox.push_last(frame);
         let sent = poll_fn(|context| {
             loop {
@@ -366,7 +369,7 @@ impl Socket {
                 }
             }
         });
-        timeout(CLOSE_WRITE, sent).await.unwrap_or(false)
+        timeout(within, sent).await.unwrap_or(false)
     }
 
     async fn discard_rest(&mut self) {

@@ -30,7 +30,7 @@ const KEPT_CAPACITY: usize = 8;
 /// What sockets and HTTP handlers say to a room.
 #[derive(Debug)]
 pub enum Input {
-    /// A socket joins.
+    /// A socket joins; see [`RoomHandle::join`](super::RoomHandle::join).
     Open(Box<Opening>),
     /// A message of a socket.
     Frame {
@@ -153,6 +153,11 @@ pub(super) enum Next {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weight(u32);
 
+impl Weight {
+    /// Of a socket that joins.
+    const NONE: Self = Self(0);
+}
+
 /// Whether the caller must have a turn run.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +254,12 @@ impl Inbox {
         }
     }
 
+    /// Puts a socket that joins in, at once and beside the bounds: it takes no more than its connection does, of which the
+    /// listener has a bound, and one that waited outside could not be told that its access has ended.
+    pub(super) fn join(&self, opening: Opening) -> Turn {
+        self.push(Input::Open(Box::new(opening)), Weight::NONE)
+    }
+
     fn push(&self, input: Input, weight: Weight) -> Turn {
         let mut state = self.lock();
         state.input.push_back((input, weight));
@@ -275,13 +286,13 @@ impl Inbox {
         Next::Nothing
     }
 
-    /// Takes out the sockets that wait to join with an access of this kind, and gives their outboxes. What they sent behind it stays and is void.
-    pub(super) fn withdraw(&self, is_meant: impl Fn(&Access) -> bool) -> Vec<Arc<Outbox>> {
+    /// Takes out those sockets that wait to join, and gives their outboxes. What they sent behind it stays and is void.
+    pub(super) fn withdraw(&self, is_meant: impl Fn(&Opening) -> bool) -> Vec<Arc<Outbox>> {
         let mut withdrawn = Vec::new();
         let mut state = self.lock();
         for (input, weight) in std::mem::take(&mut state.input) {
             match input {
-                Input::Open(opening) if is_meant(&opening.access) => {
+                Input::Open(opening) if is_meant(&opening) => {
                     self.release(weight);
                     withdrawn.push(opening.outbox);
                 }
@@ -293,8 +304,10 @@ impl Inbox {
 
     /// An input was handled.
     pub(super) fn release(&self, weight: Weight) {
-        self.commands.add_permits(1);
-        self.bytes.add_permits(weight.0 as usize);
+        if weight.0 > 0 {
+            self.commands.add_permits(1);
+            self.bytes.add_permits(weight.0 as usize);
+        }
     }
 
     /// Ends a turn, unless there is more to do: then the turn stays scheduled.
@@ -314,11 +327,12 @@ impl Inbox {
         Turn::NotNeeded
     }
 
-    /// Input that waits: how many, and its bytes.
+    /// Input that waits, but for sockets that join: how many, and its bytes.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
-        let bytes = state.input.iter().map(|(_, weight)| weight.0 as usize);
-        (state.input.len(), bytes.sum())
+        let weights = state.input.iter().map(|(_, weight)| weight.0 as usize);
+        let bounded = weights.filter(|weight| *weight > 0);
+        bounded.fold((0, 0), |(count, bytes), weight| (count + 1, bytes + weight))
     }
 
     pub(super) fn enter(&self) {

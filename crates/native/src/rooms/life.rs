@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use epicenter_api::{ApiError, ErrorName};
-use epicenter_identity::RoomName;
+use epicenter_identity::{Access, RoomName};
 use epicenter_room::{
     Action, Answer, Append, CallId, Command, ConnectionId, Millis, Room, RoomStatus, Seq,
     StorageFull, StorageUse, Ticket,
@@ -52,6 +52,8 @@ pub(super) struct Core {
     deserted_at: Millis,
     /// The time noted for the next turn.
     alarm: Option<Millis>,
+    /// Sockets that are being closed behind what their peers do not read.
+    leaving: HashMap<ConnectionId, Member>,
     /// What this turn has put something into.
     receivers: Vec<Arc<Outbox>>,
     /// What this turn has sent.
@@ -61,11 +63,17 @@ pub(super) struct Core {
 struct Life {
     generation: Generation,
     room: Room,
-    connections: HashMap<ConnectionId, Arc<Outbox>>,
+    connections: HashMap<ConnectionId, Member>,
     calls: HashMap<CallId, oneshot::Sender<Answer>>,
     timer: Option<Millis>,
     load: LoadState,
     states: StateQueue,
+}
+
+/// A socket in the room.
+struct Member {
+    access: Access,
+    outbox: Arc<Outbox>,
 }
 
 /// Whether the log has been asked for.
@@ -104,6 +112,7 @@ impl Core {
             last_used: now,
             deserted_at: now,
             alarm: None,
+            leaving: HashMap::new(),
             receivers: Vec::new(),
             sent: Sent::default(),
         }
@@ -144,7 +153,11 @@ impl Core {
                     return;
                 }
                 shared.log.touch(slot.name(), now.0);
-                self.life.connections.insert(connection, outbox);
+                let member = Member {
+                    access: access.clone(),
+                    outbox,
+                };
+                self.life.connections.insert(connection, member);
                 Command::Open {
                     connection,
                     access,
@@ -168,6 +181,7 @@ impl Core {
                 }
             }
             Input::Disconnected { connection, code } => {
+                self.leaving.remove(&connection);
                 if self.life.connections.remove(&connection).is_none() {
                     return;
                 }
@@ -207,10 +221,7 @@ impl Core {
                 Command::HangUp { call }
             }
             Control::Revoke(subject) => {
-                // A stalled disk holds up who is about to join, and must not keep them connected.
-                for outbox in slot.inbox().withdraw(|access| is_of(&subject, access)) {
-                    outbox.close(revoked());
-                }
+                self.revoke_others(slot, &subject);
                 match subject {
                     Subject::Grant(grant) => Command::Revoke { grant },
                     Subject::User(user) => Command::RevokeUser { user },
@@ -274,6 +285,20 @@ impl Core {
         self.feed(slot, command);
     }
 
+    /// Closes the sockets with an access that has ended which the room does not know, or not any more: a stalled disk must
+    /// not keep those connected that are about to join, nor a peer that does not read get what is queued for it.
+    fn revoke_others(&self, slot: &Arc<Slot>, subject: &Subject) {
+        let is_meant = |opening: &Opening| is_of(subject, &opening.access);
+        for outbox in slot.inbox().withdraw(is_meant) {
+            outbox.close(revoked());
+        }
+        for member in self.leaving.values() {
+            if is_of(subject, &member.access) {
+                member.outbox.close(revoked());
+            }
+        }
+    }
+
     /// Tells the room which quota is used up, if that has changed.
     fn check_storage(&mut self, slot: &Arc<Slot>) {
         let shared = slot.shared();
@@ -321,9 +346,9 @@ impl Core {
             let _none = next.room.handle(Command::Shutdown, shared.host.now());
         }
         let ended = std::mem::replace(&mut self.life, next);
-        for outbox in ended.connections.into_values() {
+        for member in ended.connections.into_values() {
             // Most were closed by the room itself; for them this is void.
-            outbox.close(CloseOrder {
+            member.outbox.close(CloseOrder {
                 code: CloseCode::TryAgainLater,
                 reason: ApiError::new(ErrorName::StorageUnavailable).close_reason(),
             });
@@ -343,7 +368,7 @@ impl Core {
                 }
                 Action::Append(append) => self.append(slot, append),
                 Action::Send { to, message } => {
-                    if let Some(outbox) = self.life.connections.get(&to) {
+                    if let Some(Member { outbox, .. }) = self.life.connections.get(&to) {
                         let frame = Frame::from(message);
                         self.sent.add(frame.len());
                         if outbox.push(frame) {
@@ -365,8 +390,10 @@ impl Core {
                     code,
                     reason,
                 } => {
-                    if let Some(outbox) = self.life.connections.remove(&connection) {
-                        outbox.close(CloseOrder { code, reason });
+                    if let Some(member) = self.life.connections.remove(&connection)
+                        && member.outbox.close(CloseOrder { code, reason })
+                    {
+                        self.leaving.insert(connection, member);
                     }
                 }
                 Action::Answer { call, answer } => {
@@ -486,6 +513,7 @@ impl Core {
             shared.cache.put_asleep(slot.name(), loaded);
         }
         self.life.connections.shrink_to_fit();
+        self.leaving.shrink_to_fit();
         self.life.calls = HashMap::new();
         None
     }
@@ -613,7 +641,8 @@ impl Life {
     }
 }
 
-fn revoked() -> CloseOrder {
+/// How a socket is closed whose access has ended.
+pub(super) fn revoked() -> CloseOrder {
     CloseOrder {
         code: CloseCode::Unauthorized,
         reason: ApiError::new(ErrorName::InvalidToken).close_reason(),

@@ -116,14 +116,17 @@ impl Outbox {
         !std::mem::replace(&mut state.is_dirty, true)
     }
 
-    /// Orders a close; only the first order counts.
-    pub fn close(&self, order: CloseOrder) {
+    /// Orders a close; the first order counts, unless it waits for a peer that does not read and this one must not. True
+    /// when this one waits for what is queued.
+    pub fn close(&self, order: CloseOrder) -> bool {
         // These must not wait behind a peer that does not read.
         let is_urgent = matches!(
             order.code,
             CloseCode::Unauthorized | CloseCode::Forbidden | CloseCode::TryAgainLater
         );
-        self.lock().order_close(order, !is_urgent);
+        let mut state = self.lock();
+        state.order_close(order, !is_urgent);
+        state.is_draining()
     }
 
     /// Writes what goes without waiting; what is left is the business of the socket's task.
@@ -160,8 +163,7 @@ impl Outbox {
 
     /// Whether a close waits for what is queued before it.
     pub fn is_draining(&self) -> bool {
-        let state = self.lock();
-        state.close.is_some() && state.drains
+        self.lock().is_draining()
     }
 
     /// Takes the close order; what is queued before it is given up.
@@ -235,8 +237,13 @@ impl State {
         }
     }
 
+    fn is_draining(&self) -> bool {
+        self.close.is_some() && self.drains
+    }
+
     fn order_close(&mut self, order: CloseOrder, drains: bool) {
-        if self.sealed {
+        let overtakes = self.is_draining() && !drains;
+        if self.sealed && !overtakes {
             return;
         }
         self.sealed = true;

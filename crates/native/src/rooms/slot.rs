@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use epicenter_identity::RoomName;
 
-use super::inbox::{Control, Inbox, Input, Next, Turn};
-use super::life::Core;
+use super::inbox::{Control, Inbox, Input, Next, Opening, Turn};
+use super::life::{Core, revoked};
 use super::{Shared, lock};
 
 /// Inputs that one turn handles before it lets others run.
@@ -168,6 +168,23 @@ impl RoomHandle {
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
         slot.inbox.enter();
         Self(Arc::clone(slot))
+    }
+
+    /// Lets a socket in, without waiting; the room handles it on this thread if it has nothing else to do.
+    pub fn join(&self, opening: Opening) {
+        let slot = &self.0;
+        let (connection, seen) = (opening.connection, opening.revocations_seen);
+        let access = opening.access.clone();
+        let turn = slot.inbox.join(opening);
+        // What ended before it was in the inbox has passed it by, and a stalled disk may hold up the room.
+        if slot.shared.was_revoked_since(seen, &access) {
+            for outbox in slot.inbox.withdraw(|waits| waits.connection == connection) {
+                outbox.close(revoked());
+            }
+        }
+        if turn == Turn::Needed {
+            slot.turn();
+        }
     }
 
     /// Waits for room in the inbox, then hands the input over; the room handles it on this thread if it has nothing else

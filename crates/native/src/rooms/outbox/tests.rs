@@ -151,6 +151,23 @@ fn an_ordinary_close_waits_for_the_queue_and_a_revocation_does_not() {
 }
 
 #[test]
+fn a_revocation_overtakes_a_close_that_waits_for_the_peer() {
+    let outbox = Outbox::new(100, Pipe::with_room(5));
+    outbox.push(message(10));
+    outbox.push(message(10));
+    assert!(outbox.close(order(CloseCode::Protocol)), "it waits");
+    assert!(!outbox.close(order(CloseCode::Unauthorized)));
+    assert_eq!(
+        outbox.poll_flush(Waker::noop()),
+        Flushed::Close(order(CloseCode::Unauthorized))
+    );
+    // Only the rest of the frame that had been begun is left.
+    assert_eq!(outbox.queued(), (1, 12));
+    assert!(!outbox.close(order(CloseCode::Unauthorized)));
+    assert_eq!(outbox.poll_flush(Waker::noop()), Flushed::Blocked);
+}
+
+#[test]
 fn the_last_frame_does_not_cut_one_that_is_being_written() {
     let pipe = Pipe::with_room(5);
     let outbox = Outbox::new(100, Arc::clone(&pipe) as Arc<dyn Sink>);
