@@ -144,10 +144,25 @@ impl Fleet {
             }
             ensure!(
                 progress.elapsed() < JOIN_DEADLINE,
-                "{} sockets are open and no other opens",
-                self.open
+                "{} sockets are open and no other opens: {}",
+                self.open,
+                self.left_out()
             );
         }
+    }
+
+    /// How far those have come that are not open.
+    pub(crate) fn left_out(&self) -> String {
+        let outside = |client: &&Client| client.phase != Phase::Open;
+        let count = |is_meant: &dyn Fn(&Client) -> bool| {
+            let clients = self.clients.iter().filter(outside);
+            clients.filter(|client| is_meant(client)).count()
+        };
+        let lost = count(&|client| client.stream.is_none());
+        let upgrading =
+            count(&|client| client.stream.is_some() && client.phase == Phase::Upgrading);
+        let joining = count(&|client| client.stream.is_some() && client.phase == Phase::Joining);
+        format!("{upgrading} wait for the upgrade, {joining} for step 2, {lost} were hung up on")
     }
 
     /// Begins to open a socket; its number is returned at once.

@@ -146,7 +146,9 @@ fn kill_rounds(
     for number in 0..options.rounds {
         let mut fleet = Fleet::new()?;
         witness.begin_round(number);
-        join(&server, &mut fleet, options.rooms, &mut witness)?;
+        let patience = Patience::begin(&server)?;
+        let joined = join(&server, &mut fleet, options.rooms, &mut witness);
+        joined.with_context(|| patience.over(&server))?;
         let time = Duration::from_millis(random.between(MILLISECONDS));
         let mut writing = Writing::new(options, number)?;
         writing.write(&mut fleet, &mut witness, time)?;
@@ -190,6 +192,36 @@ fn kill_rounds(
         rounds.push(round);
     }
     Ok(rounds)
+}
+
+/// Tells a server that hangs from one that was not let run.
+struct Patience {
+    begin: Instant,
+    waited: Duration,
+}
+
+impl Patience {
+    fn begin(server: &Server) -> anyhow::Result<Self> {
+        Ok(Self {
+            begin: Instant::now(),
+            waited: server.process()?.waited_for_processors()?,
+        })
+    }
+
+    /// What the server did meanwhile.
+    fn over(&self, server: &Server) -> String {
+        let waited = server
+            .process()
+            .and_then(|process| process.waited_for_processors());
+        match waited {
+            Ok(waited) => format!(
+                "in {:.1} s its threads waited {:.1} s for a processor",
+                self.begin.elapsed().as_secs_f64(),
+                waited.saturating_sub(self.waited).as_secs_f64()
+            ),
+            Err(error) => format!("{error:#}"),
+        }
+    }
 }
 
 /// Client `n` sits in room `n % rooms`; the writers come first.
@@ -289,10 +321,16 @@ fn open(server: &Server, room: usize) -> anyhow::Result<State> {
     let mut state = State::default();
     let number = WRITERS + READERS;
     fleet.connect(server.entrance(Seat { room, number })?)?;
-    let begin = Instant::now();
+    let patience = Patience::begin(server)?;
     while !state.is_whole {
-        fleet.poll(Duration::from_millis(100), &mut state)?;
-        ensure!(begin.elapsed() < OPEN_DEADLINE, "it did not open");
+        let heard = fleet.poll(Duration::from_millis(100), &mut state);
+        heard.with_context(|| patience.over(server))?;
+        ensure!(
+            patience.begin.elapsed() < OPEN_DEADLINE,
+            "it did not open: {}; {}",
+            fleet.left_out(),
+            patience.over(server)
+        );
     }
     Ok(state)
 }

@@ -39,6 +39,26 @@ pub(crate) fn own_cpu_time() -> anyhow::Result<Duration> {
     cpu_time_of("self")
 }
 
+/// How long the threads of a process, all together, were ready to run and had no processor. A server that hangs waits for
+/// something else.
+pub(crate) fn waited_for_processors(process: u32) -> anyhow::Result<Duration> {
+    let mut waited = Duration::ZERO;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task")).context("it has ended")? {
+        // A thread may end at any time.
+        let Ok(statistics) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
+            continue;
+        };
+        waited += waited_in(&statistics).context("/proc has no waiting times")?;
+    }
+    Ok(waited)
+}
+
+/// Time on a processor, time waiting for one, and turns; in nanoseconds.
+fn waited_in(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 pub(crate) fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))
         .with_context(|| format!("process {process} has ended"))?;
@@ -79,6 +99,13 @@ mod tests {
         let stat = "812 (a) b (c) S 1 812 812 0 -1 4194304 1 2 3 4 250 31 9 9 20 0 5 0 100 1 1";
         assert_eq!(cpu_ticks_in(stat), Some(281));
         assert_eq!(cpu_ticks_in("812 (name) S 1"), None);
+    }
+
+    #[test]
+    fn the_time_without_a_processor_is_the_second_number() {
+        let waited = waited_in("84811913 2000000 23\n");
+        assert_eq!(waited, Some(Duration::from_millis(2)));
+        assert_eq!(waited_in("84811913"), None);
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl ServerProcess {
         proc::cpu_time_of(&self.child.id().to_string())
     }
 
+    /// How long its threads were ready to run and had no processor.
+    pub(crate) fn waited_for_processors(&self) -> anyhow::Result<Duration> {
+        proc::waited_for_processors(self.child.id())
+    }
+
     /// Its memory now.
     pub(crate) fn memory(&self) -> anyhow::Result<proc::Memory> {
         proc::Memory::of(self.child.id())
