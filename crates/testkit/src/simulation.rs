@@ -3,7 +3,7 @@
 //!
 //! A play has a storm, in which devices edit, come and go while disk, network, process and credentials fail, and a calm,
 //! in which everybody comes back. All the time: nothing is shown before it is on disk, nothing that somebody was shown is
-//! ever lost, whatever is said to be saved is on disk, nothing is answered twice, no queue passes its bound and a revoked
+//! ever lost, whatever is said to be saved is on disk, nothing is answered twice, a `204` or `304` keeps nothing from its caller, no queue passes its bound and a revoked
 //! connection is over within a second. At the end: all copies are equal and equal to the log, presence shows who is
 //! there, every call has its answer, and deserted rooms leave memory.
 //!

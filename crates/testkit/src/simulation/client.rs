@@ -1,11 +1,11 @@
 //! One device of a user: its document, what it says to the hub and what it makes of the answers (`sync.md` 2 and 6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use epicenter_identity::{Access, ClientId, DeviceId, GrantId, OwnerId, RoomName, Scopes, UserId};
-use epicenter_room::Message;
+use epicenter_room::{Message, Tag};
 use epicenter_sync::{encode_step1, encode_step2, encode_update};
 use serde_json::{Value, json};
 
@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) asked: BTreeMap<String, u64>,
     /// Devices that the last list shows.
     pub(super) shown: Vec<String>,
+    /// The tags of the last answers that it has taken over.
+    pub(super) tags: VecDeque<Tag>,
     user: String,
     calls: u64,
     is_mute: bool,
@@ -70,6 +72,7 @@ impl Client {
             paused_until: 0,
             asked: BTreeMap::new(),
             shown: Vec::new(),
+            tags: VecDeque::new(),
             calls: 0,
             is_mute: dice.one_in(3),
             remembered: Vec::new(),

@@ -42,7 +42,6 @@ struct State {
     /// What arrives when: bytes that free the window again, or a frame that is whole with them.
     frames: VecDeque<(u64, Option<FromHub>, usize)>,
     last_arrival: u64,
-    has_spoken: bool,
     unread: usize,
     window: usize,
     /// Nothing that is written arrives any more, and nobody has noticed.
@@ -76,7 +75,6 @@ impl Pipe {
                 undecoded: Vec::new(),
                 frames: VecDeque::new(),
                 last_arrival: 0,
-                has_spoken: false,
                 unread: 0,
                 window,
                 is_cut: false,
@@ -120,11 +118,6 @@ impl Pipe {
     pub(super) fn is_overdue(&self) -> bool {
         let revoked_at = lock(&self.state).revoked_at;
         revoked_at.is_some_and(|at| self.scene.now() > at + REVOKED_WITHIN_MS)
-    }
-
-    /// Whether the room has said anything: it knows this connection.
-    pub(super) fn has_spoken(&self) -> bool {
-        lock(&self.state).has_spoken
     }
 
     /// The client reads what has arrived; the window opens again.
@@ -204,7 +197,6 @@ impl Pipe {
                         Ok(vector) => {
                             self.ledger
                                 .show(&self.room, &name, &Content::counted(&vector));
-                            state.has_spoken = true;
                             self.send(state, Some(FromHub::Step1(vector)), 0);
                         }
                         Err(error) => self.scene.violate(|| format!("{name}: step 1: {error}")),

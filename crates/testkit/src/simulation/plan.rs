@@ -41,6 +41,8 @@ pub struct Plan {
     pub gaps: bool,
     /// Clients say what no client should.
     pub nonsense: bool,
+    /// Rooms and owners use up what they may store; when everything heals they may store more.
+    pub quotas: bool,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
             jumps,
             gaps,
             nonsense,
+            quotas: Dice::named(seed, "quotas", 0).one_in(5),
         }
     }
 
@@ -96,6 +99,7 @@ impl Plan {
             with(&|plan| plan.jumps = false),
             with(&|plan| plan.gaps = false),
             with(&|plan| plan.nonsense = false),
+            with(&|plan| plan.quotas = false),
         ];
         plans.retain(|plan| plan != self);
         plans
@@ -145,12 +149,30 @@ impl Plan {
 
     pub(super) fn limits(&self) -> LimitsConfig {
         let dice = &mut self.dice("limits");
+        let quotas = &mut self.dice("quotas");
+        let unlimited = LimitsConfig::default();
+        let [max_room_bytes, max_owner_bytes, max_owner_rooms] = if self.quotas {
+            [
+                one_of(quotas, &[0, 300, 1_500]),
+                one_of(quotas, &[0, 600, 3_000]),
+                one_of(quotas, &[0, 1]),
+            ]
+        } else {
+            [
+                unlimited.max_room_bytes,
+                unlimited.max_owner_bytes,
+                unlimited.max_owner_rooms,
+            ]
+        };
         LimitsConfig {
+            max_room_bytes,
+            max_owner_bytes,
+            max_owner_rooms,
             max_outbound_bytes: one_of(dice, &[2_500, 8_000, 1 << 20]),
             max_inbox_commands: one_of(dice, &[2, 8, 256]),
             max_inbox_bytes: one_of(dice, &[300, 4_000, 1 << 20]),
             max_log_queue_bytes: one_of(dice, &[400, 4_000, 1 << 20]),
-            ..LimitsConfig::default()
+            ..unlimited
         }
     }
 

@@ -53,7 +53,8 @@ impl Socket {
     pub(super) fn open(room: RoomHandle, pipe: Arc<Pipe>, opening: Opening) -> Self {
         let room = Arc::new(room);
         let (connection, outbox) = (opening.connection, Arc::clone(&opening.outbox));
-        let mut socket = Self {
+        room.join(opening);
+        Self {
             connection,
             room,
             outbox,
@@ -62,9 +63,7 @@ impl Socket {
             delivery: None,
             drains_until: None,
             is_leaving: false,
-        };
-        socket.deliver(Input::Open(Box::new(opening)));
-        socket
+        }
     }
 
     /// Something has come from the client.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use epicenter_identity::DeviceId;
 use epicenter_native::rooms::RoomRegistry;
-use epicenter_room::{Answer, Request};
+use epicenter_room::{Answer, Request, Tag};
 use epicenter_server::ports::Rooms;
 use epicenter_update::{Collect, Ready, StateVector, Update, compact, ingest};
 
@@ -27,7 +27,14 @@ pub(super) struct PendingCall {
     /// What the caller has.
     held: Bytes,
     pushed: Option<Content>,
+    /// The tags that it said it has.
+    tags: Vec<Tag>,
+    /// It stores something new, or makes a room: what a quota may keep out.
+    stores: bool,
 }
+
+/// Tags that a client remembers.
+const REMEMBERED_TAGS: usize = 2;
 
 impl World {
     pub(super) fn begin_call(&mut self) {
@@ -46,7 +53,13 @@ impl World {
         let deletes = self.plan.deletions && self.dice.one_in(8);
         let to = self.dice.below(self.clients.len() as u64 + 1) as usize;
         let kind = self.dice.below(10);
+        let names_tags = self.dice.one_in(2);
         let client = &mut self.clients[number];
+        let if_none_match: Vec<Tag> = if names_tags {
+            client.tags.iter().copied().collect()
+        } else {
+            Vec::new()
+        };
         if deletes {
             let request = match kind {
                 0..=3 => Request::Delete,
@@ -56,13 +69,14 @@ impl World {
             return (request, nothing, None);
         }
         match kind {
-            0..=2 => (
-                Request::Snapshot {
-                    if_none_match: Vec::new(),
-                },
-                nothing,
-                None,
-            ),
+            0..=2 => {
+                let held = if names_tags {
+                    client.document.whole()
+                } else {
+                    nothing
+                };
+                (Request::Snapshot { if_none_match }, held, None)
+            }
             3 | 4 => (
                 Request::Dispatch {
                     to: DeviceId::parse(&device_of(to)).expect("a plain name"),
@@ -82,7 +96,7 @@ impl World {
                 let request = Request::Sync {
                     state_vector: client.document.state_vector().clone(),
                     update,
-                    if_none_match: Vec::new(),
+                    if_none_match,
                 };
                 (request, client.document.whole(), pushed)
             }
@@ -104,6 +118,14 @@ impl World {
         let registry: RoomRegistry = process.registry.clone();
         let (name, access) = (client.name.clone(), client.access());
         let task = TaskId(self.fresh_id());
+        let tags = match &request {
+            Request::Snapshot { if_none_match } | Request::Sync { if_none_match, .. } => {
+                if_none_match.clone()
+            }
+            _ => Vec::new(),
+        };
+        let makes_a_room = matches!(request, Request::Create | Request::Restore);
+        let stores = makes_a_room || pushed.is_some();
         let future = Box::pin(async move { registry.call(name, access, request).await });
         self.calls.insert(
             task,
@@ -115,6 +137,8 @@ impl World {
                 durable,
                 held,
                 pushed,
+                tags,
+                stores,
             },
         );
         self.scene.wake(task);
@@ -153,7 +177,7 @@ impl World {
             brief(&answer)
         ));
         match answer {
-            Answer::Update { update, .. } => {
+            Answer::Update { update, tag } => {
                 let Some(content) = Content::of(&update) else {
                     self.scene
                         .violate(|| format!("{name}: an answer does not parse"));
@@ -170,11 +194,27 @@ impl World {
                     });
                 }
                 client.document.apply(&update);
+                client.tags.push_back(tag);
+                if client.tags.len() > REMEMBERED_TAGS {
+                    client.tags.pop_front();
+                }
                 let has = merged(&[call.held.clone(), update]);
                 self.expect_fresh(call, &has, &format!("{name}: an answer"));
             }
             Answer::UpToDate { .. } => {
                 self.expect_fresh(call, &call.held, &format!("{name}: `204`"));
+            }
+            Answer::NotModified { tag } => {
+                if !call.tags.contains(&tag) {
+                    self.scene.violate(|| {
+                        format!("{name}: `304` for a tag that the caller did not name")
+                    });
+                }
+                self.expect_fresh(call, &call.held, &format!("{name}: `304`"));
+            }
+            Answer::QuotaExceeded(_) if !(call.stores && self.plan.quotas) => {
+                self.scene
+                    .violate(|| format!("{name}: a quota keeps out what it does not concern"));
             }
             Answer::Malformed { .. } | Answer::Refused { .. } => {
                 self.scene

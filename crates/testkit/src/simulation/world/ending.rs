@@ -28,6 +28,10 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.scene.note(format_args!("all is well"));
         self.is_calm = true;
+        if std::mem::take(&mut self.plan.quotas) {
+            // Whoever runs the hub allows more, and starts it again.
+            self.end_process(false);
+        }
         self.disk.set_weather(Weather {
             lies: false,
             ..calm_weather(&self.plan)

@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// Whoever the hub had spoken to on a revoked connection is gone within a second, whatever the disk does.
+    /// A revoked connection is gone within a second, whatever the disk does and whether or not its peer reads.
     pub(super) fn check_revoked(&mut self, id: u64) {
         let Some(link) = self.links.get(&id) else {
             return;
@@ -203,12 +203,14 @@ impl World {
         let Some(socket) = &link.socket else {
             return;
         };
-        if socket.is_leaving() || !link.pipe.has_spoken() {
+        if socket.is_leaving() {
             return;
         }
         if link.pipe.is_overdue() {
-            self.scene
-                .violate(|| format!("link {id} is open a second after it was revoked"));
+            let queued = socket.outbox().1;
+            self.scene.violate(|| {
+                format!("link {id} is open a second after it was revoked, {queued} bytes before it")
+            });
         } else {
             self.happens_in(1_001, Happening::CheckRevoked(id));
         }
