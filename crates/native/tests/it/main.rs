@@ -18,6 +18,7 @@ mod keys;
 mod log;
 mod metrics;
 mod revocation;
+mod rooms;
 mod schema;
 mod sockets;
 mod storage_limits;
