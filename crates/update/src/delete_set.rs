@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
-use crate::growth::spare;
+use crate::growth::{push, spare};
 use crate::lib0::write_var_uint;
 use crate::{ClientId, Clock};
 
@@ -127,7 +127,7 @@ impl DeleteRanges {
             coalesce(ranges);
             spare(ranges, ranges.capacity() / 8);
         }
-        spare(ranges, 1).push(range);
+        push(ranges, range);
     }
 
     pub(crate) fn finish(mut self) -> DeleteSet {

@@ -15,6 +15,12 @@ pub(crate) fn spare<T>(list: &mut Vec<T>, more: usize) -> &mut Vec<T> {
     list
 }
 
+/// Appends one entry.
+#[inline]
+pub(crate) fn push<T>(list: &mut Vec<T>, entry: T) {
+    spare(list, 1).push(entry);
+}
+
 #[cold]
 fn grow<T>(list: &mut Vec<T>, more: usize) {
     let step = STEP_BYTES.checked_div(size_of::<T>()).unwrap_or(1);

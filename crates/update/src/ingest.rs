@@ -284,7 +284,9 @@ impl<'u, 'a> Progress<'u, 'a> {
         }
         let (ready_deletes, pending_deletes) = self.split_deletes();
         for (client, ranges) in pending_deletes.iter() {
-            missing.advance(client, ranges.last().map_or(0, |last| last.end));
+            if let Some(last) = ranges.last() {
+                missing.advance(client, last.end);
+            }
         }
         let has_ready = !advanced.is_empty() || !ready_deletes.is_empty();
         let has_pending = is_stuck || !pending_deletes.is_empty();

@@ -22,7 +22,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
-    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+    warn(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::panic,
+        clippy::expect_used,
+        clippy::unreachable
+    )
 )]
 
 mod any;

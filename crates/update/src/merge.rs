@@ -19,7 +19,7 @@ use tree::Source;
 use crate::delete_set::DeleteRanges;
 use crate::encoder::Encoder;
 use crate::error::{Limits, UpdateError};
-use crate::growth::spare;
+use crate::growth::push;
 use crate::update::Update;
 use crate::{ClientId, Clock};
 
@@ -81,13 +81,16 @@ impl Leaves {
     fn add(&mut self, index: usize, update: &Update<'_>) {
         for (place, block) in update.blocks().iter().enumerate() {
             if !block.is_empty() {
-                spare(&mut self.leaves, 1).push(Leaf {
-                    client: block.client,
-                    first: block.first,
-                    end: block.end,
-                    update: number_of(index),
-                    block: number_of(place),
-                });
+                push(
+                    &mut self.leaves,
+                    Leaf {
+                        client: block.client,
+                        first: block.first,
+                        end: block.end,
+                        update: number_of(index),
+                        block: number_of(place),
+                    },
+                );
             }
         }
         update.for_each_delete(|client, start, end| self.deletes.add(client, start..end));
@@ -117,7 +120,6 @@ impl Leaves {
             }
         }
         drop(self.leaves);
-        drop(ranks);
         encoder.finish(&self.deletes.finish())
     }
 }
@@ -180,7 +182,9 @@ fn cluster_len(leaves: &[Leaf]) -> usize {
         .take_while(|leaf| {
             let is_inside =
                 leaf.client == first.client && (leaf.first < end || leaf.first == first.first);
-            end = end.max(if is_inside { leaf.end } else { 0 });
+            if is_inside {
+                end = end.max(leaf.end);
+            }
             is_inside
         })
         .count()

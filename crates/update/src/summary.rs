@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::delete_set::DeleteSet;
-use crate::growth::spare;
+use crate::growth::push;
 use crate::state_vector::StateVector;
 use crate::structs::Id;
 use crate::update::Update;
@@ -56,7 +56,7 @@ impl Update<'_> {
                 // bounded by the input.
                 match ranges.last_mut() {
                     Some(last) if last.end == next.clock => last.end = next.end(),
-                    _ => spare(&mut ranges, 1).push(next.clock..next.end()),
+                    _ => push(&mut ranges, next.clock..next.end()),
                 }
             }
             let last = ranges.last().map_or(0, |range| range.start);

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use super::names::{Above, Names};
 use crate::delete_set::DeleteSet;
-use crate::growth::spare;
+use crate::growth::push;
 use crate::ingest::visit_in_causal_order;
 use crate::structs::{Body, Content, Id, Item, Parent, Struct};
 use crate::text::Text;
@@ -205,10 +205,13 @@ impl<'a> Slots<'a> {
             && self.may_grow()
             && let Some(client) = self.clients.get_mut(block)
         {
-            spare(&mut client.stretches, 1).push(Stretch {
-                start: next.clock,
-                slot,
-            });
+            push(
+                &mut client.stretches,
+                Stretch {
+                    start: next.clock,
+                    slot,
+                },
+            );
         }
         let Body::Item(item) = &next.body else {
             return;
@@ -217,7 +220,7 @@ impl<'a> Slots<'a> {
             && self.may_grow()
             && let Some(client) = self.clients.get_mut(block)
         {
-            spare(&mut client.types, 1).push(next.clock);
+            push(&mut client.types, next.clock);
         }
         if self.place(slot).is_some_and(|place| place.has_key) {
             self.add_member(update, block, slot, next, item);
@@ -246,12 +249,15 @@ impl<'a> Slots<'a> {
         {
             last.len = last.len.saturating_add(next.len);
         } else if self.may_grow() {
-            spare(&mut self.members, 1).push(Member {
-                slot,
-                first: (block, next.clock),
-                len: next.len,
-                origin,
-            });
+            push(
+                &mut self.members,
+                Member {
+                    slot,
+                    first: (block, next.clock),
+                    len: next.len,
+                    origin,
+                },
+            );
         }
     }
 
@@ -328,7 +334,7 @@ impl<'a> Slots<'a> {
 
     fn add_place(&mut self, place: Place) -> Slot {
         let slot = slot_number(self.places.len());
-        spare(&mut self.places, 1).push(place);
+        push(&mut self.places, place);
         slot
     }
 

@@ -1,7 +1,7 @@
 //! The updates of a merge: checked before, or bytes of which next to nothing is kept.
 
 use super::{Leaf, number_of};
-use crate::growth::spare;
+use crate::growth::push;
 use crate::update::{Update, Walk};
 
 /// Updates by their number.
@@ -46,7 +46,7 @@ impl<'a, B> Encoded<'a, B> {
     /// Takes note of an update that was checked; their numbers ascend.
     pub(super) fn keep(&mut self, index: usize, update: Update<'a>) {
         if !update.is_simple() {
-            spare(&mut self.kept, 1).push((number_of(index), update));
+            push(&mut self.kept, (number_of(index), update));
         }
     }
 }

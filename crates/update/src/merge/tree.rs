@@ -146,7 +146,6 @@ impl<'a, I: Inputs<'a> + ?Sized> Pair<'_, 'a, I> {
                 // The later one wins: the earlier one is written up to it and goes on behind it.
                 let mut written = *first;
                 written.truncate(second_clock.saturating_sub(first_clock));
-                early.head = Some(probe);
                 early.drop_until(first_end.min(second_end));
                 return Some(written);
             }

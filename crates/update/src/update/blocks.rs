@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::error::UpdateError;
-use crate::growth::spare;
+use crate::growth::push;
 use crate::structs::Struct;
 use crate::text::Text;
 use crate::{ClientId, Clock};
@@ -108,12 +108,12 @@ impl<'a> Blocks<'a> {
     pub(super) fn push(&mut self, block: Block) {
         match self {
             Blocks::One(empty @ None) => *empty = Some(block),
-            _ => spare(&mut self.index().blocks, 1).push(block),
+            _ => push(&mut self.index().blocks, block),
         }
     }
 
     pub(super) fn push_checkpoint(&mut self, checkpoint: Checkpoint<'a>) {
-        spare(&mut self.index().checkpoints, 1).push(checkpoint);
+        push(&mut self.index().checkpoints, checkpoint);
     }
 
     pub(super) fn sort_by_client(&mut self, offset: usize) -> Result<(), UpdateError> {

@@ -72,12 +72,18 @@ fn a_half_before_a_cut_character_does_not_join_it() {
                 7,
                 0,
                 vec![
-                    item(Content::Text(vec![low, 98])),
+                    // Without a name between the two halves, so that they are one character.
+                    next((9, 1), Content::Text(vec![low, 98])),
                     next((7, 1), text("😀b")),
                 ],
             ),
         ],
         &[],
+    );
+    assert_eq!(
+        decode(&bytes).blocks[0],
+        block(9, 0, vec![first()]),
+        "not cut yet"
     );
     let expect = vec![
         block(9, 0, vec![item(text("a\u{fffd}"))]),
@@ -114,6 +120,25 @@ fn a_half_before_a_cut_character_does_not_join_it() {
     )];
     assert_eq!(decode(&merged(&[&one, &other])).blocks, expect);
     assert_eq!(decode(&merged(&[&other, &one])).blocks, expect);
+}
+
+/// A character of which two clients have one half each, and nothing is cut: both halves stay.
+#[test]
+fn halves_that_begin_at_the_known_clock_are_not_cut() {
+    let [high, low] = halves();
+    let shared = vec![
+        block(9, 0, vec![item(Content::Text(vec![97, high]))]),
+        block(7, 0, vec![next((9, 1), Content::Text(vec![low, 98]))]),
+    ];
+    let bytes = update(shared.clone(), &[]);
+    assert_eq!(decode(&bytes).blocks, shared);
+    assert_eq!(decode(&diff(&parse(&bytes), &clocks(&[]))).blocks, shared);
+    let mut blocks = shared.clone();
+    blocks.push(block(5, 0, vec![next((99, 0), text("waits"))]));
+    match ingest(&parse(&update(blocks, &[])), &clocks(&[])).ready {
+        Ready::Part(part) => assert_eq!(decode(&part).blocks, shared),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

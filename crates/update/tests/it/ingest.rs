@@ -272,26 +272,30 @@ fn many_stuck_clients_do_not_take_quadratic_time() {
 fn clients_that_take_turns_do_not_take_quadratic_time() {
     // Every single struct waits for the other client's last one. A walk from the start for each of
     // them would take minutes.
-    let turns = |own: u64, other: u64, offset: u32, count: u32| -> Vec<Body> {
-        (0..count)
-            .map(|n| match (own, n) {
-                (_, 0) if offset == 1 => Body::Gc(1),
-                _ => Body::Item(after((other, n - offset), Content::Deleted(1))),
-            })
-            .collect()
+    let turns = |free: u32, other: u64, offset: u32, count: u32| -> Vec<Body> {
+        let free = (0..free).map(|_| Body::Gc(1));
+        let begin = free.len() as u32;
+        let waiting = (0..count).map(|n| match n {
+            0 if offset == 1 => Body::Gc(1),
+            _ => Body::Item(after((other, begin + n - offset), Content::Deleted(1))),
+        });
+        free.chain(waiting).collect()
     };
-    let two = vec![
-        block(5, 0, turns(5, 2, 0, 100_000)),
-        block(2, 0, turns(2, 5, 1, 100_000)),
-    ];
+    let two = |free: u32| {
+        vec![
+            block(5, 0, turns(free, 2, 0, 100_000)),
+            block(2, 0, turns(free, 5, 1, 100_000)),
+        ]
+    };
     let pairs = (1..5_000_u64).rev().flat_map(|pair| {
         let (high, low) = (pair * 2 + 1, pair * 2);
         [
-            block(high, 0, turns(high, low, 0, 16)),
-            block(low, 0, turns(low, high, 1, 16)),
+            block(high, 0, turns(0, low, 0, 16)),
+            block(low, 0, turns(0, high, 1, 16)),
         ]
     });
-    for blocks in [two, pairs.collect()] {
+    // Also where a client passes many structs before it waits for the first time.
+    for blocks in [two(0), two(30), pairs.collect()] {
         assert_eq!(run(&update(blocks, &[]), &[]).ready, Ready::Whole);
     }
 }

@@ -129,6 +129,27 @@ fn merging_a_log_of_letters_takes_less_than_the_log() {
     check_multiple("overlaps", bytes, 1.6, || merge_all(&overlapping).len());
 }
 
+#[test]
+fn merging_a_log_of_lines_takes_less_than_twice_the_log() {
+    let line = |clock: u32| {
+        Content::Any(vec![
+            [vec![119, 60], vec![clock as u8 & 63 | 64; 60]].concat(),
+        ])
+    };
+    let log: Vec<Vec<u8>> = (0..10_000_u32)
+        .map(|clock| {
+            update(
+                vec![block(7, clock, vec![Body::Item(root_item(line(clock)))])],
+                &[],
+            )
+        })
+        .collect();
+    let bytes = log.iter().map(Vec::len).sum();
+    check_multiple("lines", bytes, 1.8, || {
+        merge_bytes(&log, &Limits::default()).unwrap().len()
+    });
+}
+
 /// 2,000 keys and 10,000 times another value for one of them.
 fn table() -> Vec<u8> {
     let value = |n: u32| {
@@ -263,7 +284,18 @@ fn memory_is_a_multiple_of_the_input() {
         let item = after((client + 1, 1), Content::Deleted(1));
         block(client, 0, vec![Body::Item(item)])
     });
-    check_bounded("stuck clients", &update(waiting.collect(), &[]));
+    let waiting = update(waiting.collect(), &[]);
+    check_bounded("stuck clients", &waiting);
+    check_multiple(
+        "stuck clients that keep no place",
+        waiting.len(),
+        30.0,
+        || {
+            let update = Update::parse(&waiting, &Limits::default()).unwrap();
+            drop(ingest(&update, &clocks(&[])));
+            0
+        },
+    );
     // The same with enough structs before the one that waits to keep a place.
     let waiting = (1..20_000_u64).rev().map(|client| {
         let mut bodies = vec![Body::Gc(1); 17];

@@ -194,6 +194,32 @@ fn of_two_structs_from_the_same_clock_the_longer_stays_whole() {
 }
 
 #[test]
+fn what_loses_at_the_same_clock_goes_on_behind_the_winner() {
+    let collected = update(vec![block(3, 0, vec![Body::Gc(4)])], &[]);
+    let content = update(
+        vec![block(
+            3,
+            0,
+            vec![
+                item(text("ab")),
+                Body::Skip(2),
+                Body::Item(after((3, 3), text("ef"))),
+            ],
+        )],
+        &[],
+    );
+    let expect = vec![
+        item(text("ab")),
+        Body::Gc(2),
+        Body::Item(after((3, 3), text("ef"))),
+    ];
+    assert_eq!(
+        merge_all(&[collected, content]).blocks,
+        vec![block(3, 0, expect)]
+    );
+}
+
+#[test]
 fn delete_sets_are_united_and_coalesced() {
     let first = update(vec![], &[(5, &[(0, 2), (8, 9)]), (4, &[(1, 2)])]);
     let second = update(vec![], &[(5, &[(2, 4), (20, 21)]), (6, &[(0, 1)])]);

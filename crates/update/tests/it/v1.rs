@@ -193,7 +193,7 @@ fn what_v2_refuses_is_refused_in_v1() {
     );
     check(
         &[2, 1, 7, 0, 0, 1, 1, 7, 1, 0, 1, 0],
-        "refused at byte 12: a client that comes twice",
+        "refused at byte 9: a client that comes twice",
     );
     check(
         &[0, 2, 7, 0, 7, 0],
