@@ -1,7 +1,8 @@
 //! The ports of AI: a row for each call, and fixed credits with what is held of them.
 //!
 //! What a person has left is one number, and what is held are rows with an end: free is the difference. Whoever reserves
-//! first locks the account's row, so that two calls of a person never hold the same credits.
+//! first locks the account's row, so that two calls of a person never hold the same credits. What an operator gives is in
+//! `credits.rs`.
 
 use async_trait::async_trait;
 use epicenter_identity::UserId;
@@ -92,13 +93,12 @@ fn parse_usage(row: Row) -> Result<UsageRow, SqlError> {
     })
 }
 
-/// Of an account's credits, what is not held.
-async fn free(
+/// What is held of a person's credits.
+pub(crate) async fn held(
     transaction: &mut dyn Transaction,
     user: &UserId,
-    credits: i64,
     now_ms: u64,
-) -> Result<u64, SqlError> {
+) -> Result<i64, SqlError> {
     let rows = transaction
         .query(
             "SELECT CAST(COALESCE(SUM(credits), 0) AS BIGINT) FROM ai_reservations
@@ -107,7 +107,17 @@ async fn free(
         )
         .await?;
     let mut columns = first(rows).ok_or(SqlError::Damaged("ai_reservations"))?;
-    let held: i64 = columns.next("ai_reservations.credits")?;
+    columns.next("ai_reservations.credits")
+}
+
+/// Of an account's credits, what is not held.
+async fn free(
+    transaction: &mut dyn Transaction,
+    user: &UserId,
+    credits: i64,
+    now_ms: u64,
+) -> Result<u64, SqlError> {
+    let held = held(transaction, user, now_ms).await?;
     // Below zero nothing is free.
     Ok(u64::try_from(credits.saturating_sub(held)).unwrap_or(0))
 }
@@ -143,9 +153,9 @@ impl Operation for FindAccount {
 }
 
 /// Whoever comes second finds the account of whoever came first.
-struct OpenAccount {
-    user: UserId,
-    opening: Credits,
+pub(crate) struct OpenAccount {
+    pub(crate) user: UserId,
+    pub(crate) opening: Credits,
 }
 
 #[async_trait]
@@ -158,27 +168,6 @@ impl Operation for OpenAccount {
             .execute(
                 "INSERT INTO ai_credits (user_id, credits, paid) VALUES ($1, $2, 0) ON CONFLICT (user_id) DO NOTHING",
                 values![&self.user, amount(self.opening)],
-            )
-            .await?;
-        Ok(())
-    }
-}
-
-struct GiveCredits {
-    user: UserId,
-    given: Credits,
-}
-
-#[async_trait]
-impl Operation for GiveCredits {
-    type Output = ();
-    const NAME: &'static str = "give AI credits";
-
-    async fn run(&self, transaction: &mut dyn Transaction) -> Result<(), SqlError> {
-        transaction
-            .execute(
-                "UPDATE ai_credits SET credits = credits + $2, paid = 1 WHERE user_id = $1",
-                values![&self.user, amount(self.given)],
             )
             .await?;
         Ok(())
@@ -258,7 +247,7 @@ impl Operation for Settle {
     }
 }
 
-fn amount(credits: Credits) -> u64 {
+pub(crate) fn amount(credits: Credits) -> u64 {
     credits.as_thousandths().min(MAX_AMOUNT)
 }
 
@@ -337,24 +326,5 @@ impl SqlStore {
     /// When the store cannot be read.
     pub async fn list_usage(&self, limit: usize) -> Result<Vec<UsageRow>, StoreUnavailable> {
         operation::read(&*self.engine, ListUsage(limit)).await
-    }
-
-    /// Gives a person credits beyond those that everybody begins with; the account counts as paid from then on.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn give_credits(
-        &self,
-        user: &UserId,
-        opening: Credits,
-        given: Credits,
-    ) -> Result<(), StoreUnavailable> {
-        let open = OpenAccount {
-            user: user.clone(),
-            opening,
-        };
-        operation::write(&*self.engine, open).await?;
-        let user = user.clone();
-        operation::write(&*self.engine, GiveCredits { user, given }).await
     }
 }

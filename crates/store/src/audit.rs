@@ -22,7 +22,7 @@ pub(crate) struct Line<'a> {
     /// The session, grant or key that it is about; never a secret.
     pub(crate) subject: Option<&'a str>,
     /// Why.
-    pub(crate) detail: Option<&'static str>,
+    pub(crate) detail: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {
@@ -57,7 +57,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(crate) fn detail(self, detail: &'static str) -> Self {
+    pub(crate) fn detail(self, detail: &'a str) -> Self {
         Self {
             detail: Some(detail),
             ..self

@@ -4,6 +4,7 @@
 mod accounts;
 mod ai;
 mod audit;
+mod credits;
 mod devices;
 mod grants;
 mod leases;
@@ -24,6 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use audit::{AuditLine, BackupEvent};
+pub use credits::{CreditStatement, Gift, Given};
 pub use leases::Lease;
 pub use signing_keys::{NewSigningKey, StoredSigningKey};
 

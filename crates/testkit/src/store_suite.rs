@@ -12,15 +12,13 @@ mod sessions;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use epicenter_identity::UserId;
-use epicenter_server::accounts::store::{Accounts, Sessions};
-use epicenter_server::ai::catalog::Credits;
+use epicenter_server::accounts::store::{Accounts, Act, Sessions};
 use epicenter_server::ai::store::{CreditStore, UsageLog, UsageRow};
 use epicenter_server::oauth::store::Grants;
 use epicenter_server::ports::{Devices, Users};
 use epicenter_server::revocations::Revocation;
-use epicenter_store::SqlStore;
 use epicenter_store::memory::MemoryStore;
+use epicenter_store::{Gift, Given, SqlStore};
 
 /// A store, and what tests see beside its ports.
 #[async_trait]
@@ -36,8 +34,8 @@ pub trait StoreUnderTest:
     /// Calls of AI models, the oldest first.
     async fn usage_rows(&self) -> Vec<UsageRow>;
 
-    /// Gives credits to an account that is there.
-    async fn give_credits(&self, user: &UserId, credits: u64);
+    /// Gives credits as an operator.
+    async fn give(&self, gift: &Gift, act: &Act) -> Given;
 }
 
 #[async_trait]
@@ -54,9 +52,8 @@ impl StoreUnderTest for MemoryStore {
         self.usage()
     }
 
-    async fn give_credits(&self, user: &UserId, credits: u64) {
-        let given = Credits::whole(credits);
-        Self::give_credits(self, user, Credits::ZERO, given).expect("the store works");
+    async fn give(&self, gift: &Gift, act: &Act) -> Given {
+        self.give_credits(gift, act).expect("the store works")
     }
 }
 
@@ -77,10 +74,9 @@ impl StoreUnderTest for SqlStore {
         rows
     }
 
-    async fn give_credits(&self, user: &UserId, credits: u64) {
-        let given = Credits::whole(credits);
-        let done = Self::give_credits(self, user, Credits::ZERO, given).await;
-        done.expect("the store works");
+    async fn give(&self, gift: &Gift, act: &Act) -> Given {
+        let given = self.give_credits(gift, act).await;
+        given.expect("the store works")
     }
 }
 
@@ -146,6 +142,9 @@ pub async fn run<S: StoreUnderTest>(make: impl AsyncFn() -> S) {
             credits_are_held_paid_and_freed
             an_expired_reservation_is_free_and_paid_all_the_same
             many_reservations_at_once_hold_no_more_than_there_is
-            one_of_many_confirmations_pays;
+            one_of_many_confirmations_pays
+            gifts_add_up_and_are_written_down
+            gifts_end_before_a_column_does
+            gifts_at_once_are_all_given;
     }
 }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use epicenter_identity::UserId;
+use epicenter_server::accounts::store::Act;
 use epicenter_server::ai::catalog::Credits;
 use epicenter_server::ai::store::{CreditAccount, CreditStore, Held, UsageLog, UsageRow};
 use epicenter_server::ports::StoreUnavailable;
 
 use super::{MemoryStore, State};
 use crate::ai::MAX_AMOUNT;
+use crate::credits::{Gift, Given, MAX_BALANCE};
 
 /// What a person has left, held or not; below zero after a call that cost more than was held for it.
 #[derive(Default)]
@@ -30,21 +32,21 @@ impl MemoryStore {
         self.lock().usage.clone()
     }
 
-    /// Gives a person credits beyond those that everybody begins with; the account counts as paid from then on.
+    /// Gives credits, and says so in the audit log.
     ///
     /// # Errors
     /// When the store is told to fail.
-    pub fn give_credits(
-        &self,
-        user: &UserId,
-        opening: Credits,
-        given: Credits,
-    ) -> Result<(), StoreUnavailable> {
+    pub fn give_credits(&self, gift: &Gift, act: &Act) -> Result<Given, StoreUnavailable> {
         let mut state = self.open()?;
-        let account = account(&mut state.credits, user, opening);
-        account.left += amount(given);
+        let account = account(&mut state.credits, &gift.user, gift.opening);
+        let left = account.left + amount(gift.given);
+        if left > i128::from(MAX_BALANCE) {
+            return Ok(Given::TooMany);
+        }
+        account.left = left;
         account.is_paid = true;
-        Ok(())
+        state.note(act, "credits.given", Some(gift.user.as_str()));
+        Ok(Given::Done)
     }
 }
 

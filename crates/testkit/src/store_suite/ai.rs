@@ -5,9 +5,11 @@ use std::sync::Arc;
 use epicenter_identity::UserId;
 use epicenter_server::ai::catalog::Credits;
 use epicenter_server::ai::store::{CreditAccount, Held, Outcome, UsageRow};
+use epicenter_store::{Gift, Given};
 use futures_util::future::join_all;
 
 use super::StoreUnderTest;
+use super::fixtures::act;
 
 const NOW: u64 = 1_000_000;
 const END: u64 = NOW + 1_000;
@@ -37,6 +39,16 @@ async fn reserve<S: StoreUnderTest>(store: &S, id: &str, credits: u64, now_ms: u
 async fn confirm<S: StoreUnderTest>(store: &S, id: &str, credits: u64) {
     let paid = store.confirm_credits(id, Credits::whole(credits), NOW);
     paid.await.expect("the store works");
+}
+
+async fn give<S: StoreUnderTest>(store: &S, given: Credits) -> Given {
+    let gift = Gift {
+        user: user("ada"),
+        opening: OPENING,
+        given,
+        note: Some("invoice 7".to_owned()),
+    };
+    store.give(&gift, &act(NOW)).await
 }
 
 pub(super) async fn usage_is_kept_as_it_was<S: StoreUnderTest>(store: Arc<S>) {
@@ -99,7 +111,7 @@ pub(super) async fn an_expired_reservation_is_free_and_paid_all_the_same<S: Stor
     // More than there was: nothing is free until it is made up for.
     assert_eq!(balance(store, END).await, Credits::ZERO);
     assert!(!account(store, "ada", END).await.is_paid);
-    store.give_credits(&user("ada"), 8).await;
+    assert_eq!(give(store, Credits::whole(8)).await, Given::Done);
     let account = account(store, "ada", END).await;
     assert_eq!(account.balance, Credits::whole(1));
     assert!(account.is_paid);
@@ -132,4 +144,46 @@ pub(super) async fn one_of_many_confirmations_pays<S: StoreUnderTest>(store: Arc
         done.expect("no panic");
     }
     assert_eq!(balance(&*store, NOW).await, Credits::whole(8));
+}
+
+pub(super) async fn gifts_add_up_and_are_written_down<S: StoreUnderTest>(store: Arc<S>) {
+    let store = &*store;
+    // Who has never called has what everybody begins with, and the gift beside it.
+    assert_eq!(give(store, Credits::thousandths(1_500)).await, Given::Done);
+    let ada = account(store, "ada", NOW).await;
+    assert_eq!(ada.balance, Credits::thousandths(11_500));
+    assert!(ada.is_paid);
+    assert_eq!(store.audit_lines().await, 1);
+    assert_eq!(give(store, Credits::whole(2)).await, Given::Done);
+    assert_eq!(balance(store, NOW).await, Credits::thousandths(13_500));
+    assert_eq!(store.audit_lines().await, 2);
+    let bob = account(store, "bob", NOW).await;
+    assert_eq!((bob.balance, bob.is_paid), (OPENING, false));
+}
+
+pub(super) async fn gifts_end_before_a_column_does<S: StoreUnderTest>(store: Arc<S>) {
+    let store = &*store;
+    let most = Credits::thousandths(1 << 50);
+    let mut given = 0;
+    while give(store, most).await == Given::Done {
+        given += 1;
+        assert!(given < 10, "there is an end");
+    }
+    let before = balance(store, NOW).await;
+    let lines = store.audit_lines().await;
+    assert_eq!(give(store, most).await, Given::TooMany);
+    assert_eq!(balance(store, NOW).await, before);
+    assert_eq!(store.audit_lines().await, lines, "nothing happened");
+    assert_eq!(give(store, Credits::whole(1)).await, Given::Done);
+}
+
+pub(super) async fn gifts_at_once_are_all_given<S: StoreUnderTest>(store: Arc<S>) {
+    let tries = (0..8).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { give(&*store, Credits::whole(1)).await })
+    });
+    for done in join_all(tries).await {
+        assert_eq!(done.expect("no panic"), Given::Done);
+    }
+    assert_eq!(balance(&*store, NOW).await, Credits::whole(18));
 }
