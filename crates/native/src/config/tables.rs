@@ -1,5 +1,7 @@
 //! Settings that are lists of tables: their fields, and how one table is read.
 
+use epicenter_server::ai::catalog::Credits;
+
 use super::value::{Problem, Value};
 
 /// A list of tables that the file may have.
@@ -119,14 +121,8 @@ impl TableReader {
 }
 
 fn parse_thousandths(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || part.len() > 3 || !is_plain(whole) || !is_plain(part) {
-        return None;
-    }
-    let whole: u64 = whole.parse().ok().filter(|whole| *whole <= 1_000_000)?;
-    let part: u64 = format!("{part:0<3}").parse().ok()?;
-    Some(whole * 1_000 + part)
+    let credits = Credits::parse(text)?;
+    (credits <= Credits::whole(1_000_000)).then(|| credits.as_thousandths())
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::settings::{AiConfig, Provider};
 
+/// Ten million dollars' worth: more is a typing error.
+const MOST_THAT_IS_WRITTEN: u64 = 1_000_000_000;
+
 /// Credits, counted in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credits {
@@ -27,6 +30,21 @@ impl Credits {
     /// Thousandths of credits.
     pub const fn thousandths(thousandths: u64) -> Self {
         Self { thousandths }
+    }
+
+    /// Credits as people write them: a number with at most three digits after the point, up to a thousand million.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || part.len() > 3 || !is_plain(whole) || !is_plain(part) {
+            return None;
+        }
+        let whole: u64 = whole
+            .parse()
+            .ok()
+            .filter(|whole| *whole <= MOST_THAT_IS_WRITTEN)?;
+        let part: u64 = format!("{part:0<3}").parse().ok()?;
+        Some(Self::thousandths(whole * 1_000 + part))
     }
 
     /// In thousandths, as they are stored.
@@ -185,13 +203,18 @@ impl Catalog {
         Some((self.provider(provider)?, model))
     }
 
-    /// What this hub offers: with the house key, or to who brings one.
+    /// What this hub offers: first what it calls with its own keys, then what is for who brings one.
     pub(super) fn to_json(&self) -> Value {
-        let offered = self.models.iter().filter_map(|model| {
+        let known = self.models.iter().filter_map(|model| {
             let provider = self.provider(&model.provider)?;
-            (provider.is_configured() || provider.own_key).then(|| describe(model, provider))
+            Some((model, provider))
         });
-        json!({ "models": offered.collect::<Vec<_>>() })
+        let (house, other): (Vec<_>, Vec<_>) =
+            known.partition(|(_, provider)| provider.is_configured());
+        let own = other.into_iter().filter(|(_, provider)| provider.own_key);
+        let offered = house.into_iter().chain(own);
+        let described = offered.map(|(model, provider)| describe(model, provider));
+        json!({ "models": described.collect::<Vec<_>>() })
     }
 }
 

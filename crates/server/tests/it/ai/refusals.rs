@@ -197,6 +197,12 @@ fn the_list_of_models_shows_what_can_be_called() {
         json!({ "creditsPerCall": 2 })
     );
     assert_eq!(find("anthropic", "claude-sonnet-4-5"), None);
+
+    // Whoever takes the first gets one that answers.
+    let need_a_key = models.iter().map(|model| model["needsOwnKey"] == true);
+    let need_a_key: Vec<bool> = need_a_key.collect();
+    assert!(need_a_key.is_sorted(), "{need_a_key:?}");
+    assert!(need_a_key.contains(&true) && need_a_key.contains(&false));
 }
 
 #[test]
