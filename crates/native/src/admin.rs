@@ -4,6 +4,7 @@
 //! does; the identity store's transactions keep both right. A token it mints is one like any other: signed by the hub's
 //! own key, for the built-in client of the command line, under a grant of its own that can be revoked alone.
 
+mod credits;
 mod error;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use crate::password;
 use crate::random::{self, OsRandom};
 use crate::store::{self, OpenStore, StoreLocation};
 
+pub use credits::CreditsOfUser;
 pub use error::AdminError;
 
 /// The client that tokens of the command line are made for.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use epicenter_server::ports::StoreUnavailable;
 
+use super::credits::MAX_NOTE_CHARACTERS;
 use crate::data_dir::DataDirError;
 use crate::identity_store::{OTHER_AUTH_SECRET_HINT, StoreError};
 use crate::keys::KeyError;
@@ -49,6 +50,18 @@ pub enum AdminError {
     /// No hub has ever served this directory, so its origin is not known.
     #[error("the origin of the hub is not known, because it has not served {} yet", .0.display())]
     NoOrigin(PathBuf),
+    /// Nobody pays for calls here.
+    #[error("calls cost nothing on this hub, so that there are no credits to give")]
+    NoCredits,
+    /// No such amount can be given.
+    #[error("{0:?} is no amount that can be given")]
+    InvalidCredits(String),
+    /// The account would have more than can be counted.
+    #[error("the account {0} would have more credits than can be counted; nothing was given")]
+    TooManyCredits(String),
+    /// The note cannot stand in the audit log.
+    #[error("the note is longer than {MAX_NOTE_CHARACTERS} characters, or not one line of text")]
+    InvalidNote,
     /// The token could not be signed.
     #[error("the token cannot be signed")]
     Sign(#[source] KeyError),
@@ -93,6 +106,14 @@ impl AdminError {
             Self::NoOrigin(_) => {
                 "start the hub once with `epicenter serve`, or name its origin with --public-origin"
             }
+            Self::NoCredits => {
+                "set ai.credits in the configuration and restart the hub; with --config FILE this command reads the same one"
+            }
+            Self::InvalidCredits(_) => {
+                "write a number above zero and up to 1000000000, with at most three digits after the point, such as 12.5"
+            }
+            Self::TooManyCredits(_) => "`epicenter admin credits show` prints what it has",
+            Self::InvalidNote => "say shortly why, such as --note 'invoice 7'",
             Self::Hash(_) | Self::Sign(_) => "the system gave no random bytes; try again",
         }
     }
