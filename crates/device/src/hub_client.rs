@@ -4,14 +4,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use epicenter_auth::{AccessToken, HubUrl, SessionError, TokenError};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that a hub can be told to let an answer take, with the wait for its beginning.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+/// A hub says something every 15 seconds, or every 10 minutes where its operator wants that (`ai.keep_alive`).
+const STREAM_SILENCE: Duration = Duration::from_secs(11 * 60);
 /// No answer to what is asked here comes near it.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
@@ -40,6 +45,9 @@ pub enum HubFailure {
     /// The answer is larger than any of a hub.
     #[error("the answer is larger than any that a hub gives")]
     TooLarge,
+    /// The connection is there, and nothing comes.
+    #[error("the hub fell silent")]
+    Silent,
     /// 429 or 5xx.
     #[error("the hub cannot answer now (status {status})")]
     Unavailable {
@@ -61,6 +69,13 @@ pub struct Reply {
     pub status: u16,
     /// At most 1 MiB; wiped when dropped, because it may hold tokens and keys.
     pub body: Zeroizing<Vec<u8>>,
+}
+
+/// An answer that is read piece by piece. Dropping it closes its connection, unless it has ended.
+#[derive(Debug)]
+pub struct Streamed {
+    response: Response,
+    silence: Duration,
 }
 
 /// A client of one hub; cheap to clone.
@@ -105,7 +120,17 @@ impl HubClient {
         if let Some(token) = bearer {
             request = request.bearer_auth(token.expose());
         }
-        send(request).await
+        send(request).await?.whole().await
+    }
+
+    /// The same, before its body is read.
+    pub(crate) async fn get_stream(
+        &self,
+        path: &str,
+        bearer: &AccessToken,
+    ) -> Result<Streamed, HubFailure> {
+        let request = self.client.get(self.hub.at(path));
+        send(request.bearer_auth(bearer.expose())).await
     }
 
     /// `POST` of a form to one of the hub's endpoints.
@@ -122,26 +147,84 @@ impl HubClient {
             .post(endpoint)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.as_bytes().to_vec());
-        send(request).await
+        send(request).await?.whole().await
+    }
+
+    /// `POST` of JSON to a path that begins with a slash; the answer is read as it comes, for as long as it lasts.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub async fn post_stream(
+        &self,
+        path: &str,
+        bearer: &AccessToken,
+        json: &Zeroizing<Vec<u8>>,
+    ) -> Result<Streamed, HubFailure> {
+        let request = self
+            .client
+            .post(self.hub.at(path))
+            .bearer_auth(bearer.expose())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "text/event-stream, application/json")
+            .timeout(STREAM_TIMEOUT)
+            .body(json.to_vec());
+        Ok(Streamed {
+            response: request.send().await.map_err(unreachable)?,
+            silence: STREAM_SILENCE,
+        })
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Reply, HubFailure> {
-    let unreachable = |error: reqwest::Error| HubFailure::Unreachable(error.without_url());
-    let mut response = request
-        .header(ACCEPT, "application/json")
-        .send()
-        .await
-        .map_err(unreachable)?;
-    let status = response.status().as_u16();
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(HubFailure::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
+async fn send(request: RequestBuilder) -> Result<Streamed, HubFailure> {
+    let request = request.header(ACCEPT, "application/json");
+    Ok(Streamed {
+        response: request.send().await.map_err(unreachable)?,
+        silence: TIMEOUT,
+    })
+}
+
+fn unreachable(error: reqwest::Error) -> HubFailure {
+    HubFailure::Unreachable(error.without_url())
+}
+
+impl Streamed {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
     }
-    Ok(Reply { status, body })
+
+    /// After how many seconds the hub says that it may be asked again.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        let value = self.response.headers().get(RETRY_AFTER)?;
+        value.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// What came next, as it came; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection broke, or nothing came for longer than a hub is silent.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HubFailure> {
+        match tokio::time::timeout(self.silence, self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(unreachable),
+            Err(_) => Err(HubFailure::Silent),
+        }
+    }
+
+    /// The rest, for an answer that is no stream.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next), and when it is larger than 1 MiB.
+    pub async fn whole(mut self) -> Result<Reply, HubFailure> {
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = self.next().await? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(HubFailure::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let status = self.status();
+        Ok(Reply { status, body })
+    }
 }
 
 /// The authorities of the operating system, so that a hub of an organisation with its own is reached as well.

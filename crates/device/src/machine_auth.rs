@@ -101,14 +101,24 @@ impl MachineAuth {
     /// # Errors
     /// When the file cannot be read, or a refreshed grant not be stored.
     pub async fn status(&self) -> Result<Status, MachineAuthError> {
+        Ok(match self.confirmed().await? {
+            Ok((_, session)) => Status::Valid(session),
+            Err(status) => status,
+        })
+    }
+
+    /// The stored sign-in once the hub has just confirmed it, or what else was found.
+    pub(crate) async fn confirmed(
+        &self,
+    ) -> Result<Result<(PersistedAuth, SessionAnswer), Status>, MachineAuthError> {
         let Some(mut auth) = self.file.load()?.into_auth() else {
-            return Ok(Status::SignedOut);
+            return Ok(Err(Status::SignedOut));
         };
         let mut may_refresh_again = true;
         if auth.grant.is_stale(now_ms()) {
             auth = match self.refresh(auth).await? {
                 Ok(fresh) => fresh,
-                Err(status) => return Ok(status),
+                Err(status) => return Ok(Err(status)),
             };
             may_refresh_again = false;
         }
@@ -120,16 +130,16 @@ impl MachineAuth {
                     may_refresh_again = false;
                     auth = match self.refresh(auth).await? {
                         Ok(fresh) => fresh,
-                        Err(status) => return Ok(status),
+                        Err(status) => return Ok(Err(status)),
                     };
                 }
                 Ok(Err(error)) => {
-                    return Ok(match HubFailure::of_session_error(error) {
+                    return Ok(Err(match HubFailure::of_session_error(error) {
                         Some(why) => unverified(auth, why),
                         None => refused(auth),
-                    });
+                    }));
                 }
-                Err(why) => return Ok(unverified(auth, why)),
+                Err(why) => return Ok(Err(unverified(auth, why))),
             }
         }
     }
@@ -172,7 +182,7 @@ impl MachineAuth {
         }
     }
 
-    async fn refresh(
+    pub(crate) async fn refresh(
         &self,
         auth: PersistedAuth,
     ) -> Result<Result<PersistedAuth, Status>, MachineAuthError> {
@@ -189,19 +199,19 @@ impl MachineAuth {
         &self,
         auth: PersistedAuth,
         session: SessionAnswer,
-    ) -> Result<Status, MachineAuthError> {
+    ) -> Result<Result<(PersistedAuth, SessionAnswer), Status>, MachineAuthError> {
         if auth.owner_id != session.owner_id || auth.user_id != session.user_id {
             // Keys and tokens of two owners must never stand in one record.
             self.file.swap(&auth.grant, None)?;
-            return Ok(Status::SignedOut);
+            return Ok(Err(Status::SignedOut));
         }
-        if auth.keyring != session.keyring {
-            let next = PersistedAuth::new(auth.grant.clone(), &session);
-            if self.file.swap(&auth.grant, Some(&next))? == Swapped::Gone {
-                return Ok(Status::SignedOut);
-            }
+        let next = PersistedAuth::new(auth.grant.clone(), &session);
+        if auth.keyring != session.keyring
+            && self.file.swap(&auth.grant, Some(&next))? == Swapped::Gone
+        {
+            return Ok(Err(Status::SignedOut));
         }
-        Ok(Status::Valid(session))
+        Ok(Ok((next, session)))
     }
 }
 
@@ -213,7 +223,7 @@ fn unverified(auth: PersistedAuth, why: HubFailure) -> Status {
     }
 }
 
-fn refused(auth: PersistedAuth) -> Status {
+pub(crate) fn refused(auth: PersistedAuth) -> Status {
     Status::Refused {
         user_id: auth.user_id,
         owner_id: auth.owner_id,

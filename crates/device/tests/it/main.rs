@@ -2,5 +2,6 @@
 //!
 //! Sign-ins that succeed are tested with the program against a real hub, in `epicenter-cli`.
 
+mod calls;
 mod network;
 mod stand_in;

@@ -6,10 +6,10 @@ use tempfile::TempDir;
 
 use crate::stand_in::{StandIn, nobody};
 
-const FRESH: u64 = 3_600_000;
+pub(crate) const FRESH: u64 = 3_600_000;
 
-struct Machine {
-    auth: MachineAuth,
+pub(crate) struct Machine {
+    pub(crate) auth: MachineAuth,
     _place: TempDir,
 }
 
@@ -31,7 +31,7 @@ fn record(lifetime_ms: u64) -> PersistedAuth {
     .expect("a record")
 }
 
-fn signed_in(hub: SocketAddr, lifetime_ms: u64) -> Machine {
+pub(crate) fn signed_in(hub: SocketAddr, lifetime_ms: u64) -> Machine {
     let machine = machine(hub);
     machine
         .auth
@@ -41,12 +41,12 @@ fn signed_in(hub: SocketAddr, lifetime_ms: u64) -> Machine {
     machine
 }
 
-fn is_signed_in(machine: &Machine) -> bool {
+pub(crate) fn is_signed_in(machine: &Machine) -> bool {
     let stored = machine.auth.file().load().expect("a usable file");
     stored.into_auth().is_some()
 }
 
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
