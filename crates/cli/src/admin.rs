@@ -2,15 +2,18 @@
 
 use std::io::{BufRead as _, Read as _};
 
-use epicenter_native::admin::{AdminError, Administrator, NewUser, SETUP_LINK_LIFE_MS};
+use epicenter_native::admin::{
+    AdminError, Administrator, CreditsOfUser, NewUser, SETUP_LINK_LIFE_MS,
+};
 use epicenter_native::config::PublicOrigin;
 use epicenter_native::config::{Flags, HostConfig};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::arguments::{
-    InviteArguments, LinkArguments, PasswordArguments, PlaceArguments, RotateArguments,
-    TokenArguments, UserAddArguments, UserArguments, UserListArguments,
+    CreditsArguments, GiveArguments, InviteArguments, LinkArguments, PasswordArguments,
+    PlaceArguments, RotateArguments, TokenArguments, UserAddArguments, UserArguments,
+    UserListArguments,
 };
 use crate::configuration;
 use crate::failure::Failure;
@@ -118,6 +121,52 @@ pub(crate) fn recover(arguments: &PasswordArguments) -> Result<(), Failure> {
     let administrator = open_place(&arguments.user.place)?;
     administrator.recover(&arguments.user.email, read_password()?)?;
     Ok(())
+}
+
+/// `epicenter admin credits give`: prints what the account has then.
+pub(crate) fn give_credits(arguments: &GiveArguments) -> Result<(), Failure> {
+    let (administrator, opening) = open_with_credits(&arguments.to.user.place)?;
+    let has = administrator.give_credits(
+        &arguments.to.user.email,
+        &arguments.credits,
+        arguments.note.as_deref(),
+        opening,
+    )?;
+    print_credits(&has, arguments.to.json)
+}
+
+/// `epicenter admin credits show`: prints what the account has.
+pub(crate) fn show_credits(arguments: &CreditsArguments) -> Result<(), Failure> {
+    let (administrator, opening) = open_with_credits(&arguments.user.place)?;
+    let has = administrator.show_credits(&arguments.user.email, opening)?;
+    print_credits(&has, arguments.json)
+}
+
+/// With what everybody begins with.
+fn open_with_credits(place: &PlaceArguments) -> Result<(Administrator, Option<u32>), Failure> {
+    let config = configuration::load(place, Flags::default())?.config;
+    let opening = config.ai_credits.opening;
+    Ok((open(config)?, opening))
+}
+
+fn print_credits(has: &CreditsOfUser, json: bool) -> Result<(), Failure> {
+    if json {
+        return print(&format!(
+            "{}\n",
+            json!({
+                "email": has.email,
+                "free": has.free.to_json(),
+                "held": has.held.to_json(),
+                "owed": has.owed.to_json(),
+                "isPaid": has.is_paid,
+            })
+        ));
+    }
+    let state = if has.is_paid { "paid" } else { "unpaid" };
+    print(&format!(
+        "{}\t{} free\t{} held\t{} owed\t{state}\n",
+        has.email, has.free, has.held, has.owed
+    ))
 }
 
 /// `epicenter admin sign-everybody-out`.

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod ai;
+
+pub(crate) use ai::{AiCommand, ChatArguments, ModelsArguments};
+
 /// Version, licence and where the source is, as section 13 of the licence asks.
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -47,6 +51,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  epicenter auth login --url https://hub.example\n  epicenter auth status"
     )]
     Auth(AuthCommand),
+    /// Ask AI models through a hub, as the person who is signed in on this machine
+    ///
+    /// Sign in first with `epicenter auth login`.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  epicenter ai chat 'What is a CRDT?'\n  epicenter ai models"
+    )]
+    Ai(AiCommand),
     /// Manage accounts and tokens of the hub on this machine
     #[command(
         subcommand,
@@ -111,6 +123,16 @@ pub(crate) enum AuthCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct AuthArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) hub: HubArguments,
+}
+
+/// Which hub a client's command talks to.
+#[derive(Args, Debug)]
+pub(crate) struct HubArguments {
     /// Address of the hub
     #[arg(
         long,
@@ -120,9 +142,6 @@ pub(crate) struct AuthArguments {
         default_value = "http://127.0.0.1:8787"
     )]
     pub(crate) url: String,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -321,6 +340,14 @@ pub(crate) enum AdminCommand {
         after_help = "Example:\n  TOKEN=$(epicenter admin token --email ada@example.org --ttl 600)\n  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8787/api/session"
     )]
     Token(TokenArguments),
+    /// Give people credits for AI calls, and look at what they have
+    ///
+    /// For hubs with ai.credits, where calls cost something. Works while the hub runs and while it does not.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  epicenter admin credits give --email ada@example.org --credits 500"
+    )]
+    Credits(CreditsCommand),
     /// Print a new link under which the first account can be made
     ///
     /// Good once, for 30 minutes, while no account exists; links that were made before it end. Works while the hub runs
@@ -333,6 +360,44 @@ pub(crate) enum AdminCommand {
     /// PostgreSQL; `epicenter restore` does it by itself for accounts that are in a backup.
     #[command(after_help = "Example:\n  epicenter admin sign-everybody-out")]
     SignEverybodyOut(PlaceArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CreditsCommand {
+    /// Give an account more credits; prints what it has then
+    ///
+    /// The account counts as paid from then on: ai.max_unpaid_call does not bound it any more. The audit log gets a line
+    /// with the note.
+    #[command(
+        after_help = "Examples:\n  epicenter admin credits give --email ada@example.org --credits 500\n  epicenter admin credits give --email ada@example.org --credits 12.5 --note 'invoice 7'"
+    )]
+    Give(GiveArguments),
+    /// Print what an account has: free, held for running calls, owed, and whether it is paid
+    #[command(
+        after_help = "Examples:\n  epicenter admin credits show --email ada@example.org\n  epicenter admin credits show --email ada@example.org --json"
+    )]
+    Show(CreditsArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreditsArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) user: UserArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GiveArguments {
+    /// How many: above zero, with at most three digits after the point
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) credits: String,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    #[command(flatten)]
+    pub(crate) to: CreditsArguments,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! `epicenter auth …`: the sign-in of this machine at a hub.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::process::{Command, Stdio};
 
 use epicenter_auth::HubUrl;
@@ -8,9 +8,9 @@ use epicenter_device::{LoginError, MachineAuth, MachineAuthError, SignedOut, Sta
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::arguments::{AuthArguments, LoginArguments};
+use crate::arguments::{AuthArguments, HubArguments, LoginArguments};
 use crate::failure::Failure;
-use crate::print;
+use crate::{print, say};
 
 /// Longer than any code, and than any address that holds one.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ const LOG_IN: &str = "run `epicenter auth login --url";
 
 /// `epicenter auth login`: prints who is signed in.
 pub(crate) fn login(arguments: &LoginArguments) -> Result<(), Failure> {
-    let auth = machine_auth(&arguments.auth)?;
+    let auth = machine_auth(&arguments.auth.hub)?;
     run(async {
         let login = auth.begin_login().await?;
         if !auth.hub().is_https() && !auth.hub().is_loopback() {
@@ -53,7 +53,7 @@ pub(crate) fn login(arguments: &LoginArguments) -> Result<(), Failure> {
 
 /// `epicenter auth status`: prints who is signed in, and whether the hub agrees.
 pub(crate) fn status(arguments: &AuthArguments) -> Result<(), Failure> {
-    let auth = machine_auth(arguments)?;
+    let auth = machine_auth(&arguments.hub)?;
     let status = run(async { Ok(auth.status().await?) })?;
     let hub = auth.hub();
     let describe = |status: &str, more: Value| {
@@ -107,26 +107,20 @@ pub(crate) fn status(arguments: &AuthArguments) -> Result<(), Failure> {
                     json!({"userId": user_id.as_str(), "ownerId": owner_id.as_str()}),
                 ))?;
             }
-            Err(Failure::new(
-                format!("{hub} does not accept the sign-in of this machine any more"),
-                format!("{LOG_IN} {hub}` to sign in again"),
-            ))
+            Err(refused(hub))
         }
         _ => {
             if arguments.json {
                 print_json(&describe("signedOut", json!({})))?;
             }
-            Err(Failure::new(
-                format!("nobody is signed in to {hub} on this machine"),
-                format!("{LOG_IN} {hub}`"),
-            ))
+            Err(signed_out(hub))
         }
     }
 }
 
 /// `epicenter auth logout`: says whether the hub heard of it.
 pub(crate) fn logout(arguments: &AuthArguments) -> Result<(), Failure> {
-    let auth = machine_auth(arguments)?;
+    let auth = machine_auth(&arguments.hub)?;
     let signed_out = run(async { Ok(auth.sign_out().await?) })?;
     let hub = auth.hub();
     let (was_signed_in, hub_heard, text) = match &signed_out {
@@ -154,7 +148,7 @@ pub(crate) fn logout(arguments: &AuthArguments) -> Result<(), Failure> {
     }))
 }
 
-fn machine_auth(arguments: &AuthArguments) -> Result<MachineAuth, Failure> {
+pub(crate) fn machine_auth(arguments: &HubArguments) -> Result<MachineAuth, Failure> {
     let hub = HubUrl::parse(&arguments.url).map_err(|error| {
         Failure::configuration(
             format!(
@@ -174,7 +168,23 @@ fn machine_auth(arguments: &AuthArguments) -> Result<MachineAuth, Failure> {
     })
 }
 
-fn run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// The hub has judged the sign-in of this machine.
+pub(crate) fn refused(hub: &HubUrl) -> Failure {
+    Failure::new(
+        format!("{hub} does not accept the sign-in of this machine any more"),
+        format!("{LOG_IN} {hub}` to sign in again"),
+    )
+}
+
+/// There is no sign-in on this machine.
+pub(crate) fn signed_out(hub: &HubUrl) -> Failure {
+    Failure::new(
+        format!("nobody is signed in to {hub} on this machine"),
+        format!("{LOG_IN} {hub}`"),
+    )
+}
+
+pub(crate) fn run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -231,13 +241,6 @@ fn open_browser(url: &str) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-}
-
-/// To a person. Nobody is left to tell when stderr is gone.
-fn say(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    let _ = stderr.write_all(text.as_bytes());
-    let _ = stderr.flush();
 }
 
 fn print_json(answer: &Value) -> Result<(), Failure> {
