@@ -89,8 +89,11 @@ export class Hub {
   #env;
   #listenPort;
 
-  constructor({ folder, publicOrigin, configPath, env = {}, port = 0 }) {
+  #keptLogBytes;
+
+  constructor({ folder, publicOrigin, configPath, env = {}, port = 0, keptLogBytes = KEPT_LOG_BYTES }) {
     this.#env = env;
+    this.#keptLogBytes = keptLogBytes;
     this.#listenPort = port;
     this.folder = folder;
     this.dataDir = path.join(folder, 'data');
@@ -103,7 +106,7 @@ export class Hub {
    * A new hub on an empty data directory. `config` is the text of its configuration file, `env` holds variables for the
    * program and for what runs beside it. A hub without a public origin is what it listens on.
    */
-  static async start({ publicOrigin = PUBLIC_ORIGIN, config = '', env, port } = {}) {
+  static async start({ publicOrigin = PUBLIC_ORIGIN, config = '', env, port, keptLogBytes } = {}) {
     requireBinary();
     const folder = await mkdtemp(path.join(tmpdir(), 'epicenter-interop-'));
     let configPath;
@@ -111,7 +114,7 @@ export class Hub {
       configPath = path.join(folder, 'hub.toml');
       await writeFile(configPath, config);
     }
-    const hub = new Hub({ folder, publicOrigin, configPath, env, port });
+    const hub = new Hub({ folder, publicOrigin, configPath, env, port, keptLogBytes });
     try {
       await hub.boot();
     } catch (error) {
@@ -146,7 +149,7 @@ export class Hub {
       this.watch.changed();
     });
     child.stderr.on('data', (chunk) => {
-      this.#log = (this.#log + chunk).slice(-KEPT_LOG_BYTES);
+      this.#log = (this.#log + chunk).slice(-this.#keptLogBytes);
     });
     this.#exit = new Promise((resolve, reject) => {
       child.once('error', reject);
