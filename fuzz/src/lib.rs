@@ -11,7 +11,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use epicenter_update::{Limits, StateVector, Update};
 
 #[path = "../../crates/update/tests/it/model.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod model;
 
 use model::{Body, Content, Item, Model, Parent, Struct, encode};

@@ -17,10 +17,7 @@ pub fn diff(update: &Update<'_>, state_vector: &StateVector) -> Vec<u8> {
             continue;
         }
         walk.enter(block);
-        for mut next in walk.by_ref() {
-            if next.end() <= known {
-                continue;
-            }
+        for mut next in walk.by_ref().filter(|next| next.end() > known) {
             if next.clock < known {
                 next.skip_elements(known.saturating_sub(next.clock));
                 next.mend_front();

@@ -335,10 +335,7 @@ impl<'u, 'a> Progress<'u, 'a> {
             }
             walk.enter(block);
             let mut open = client.known..client.known;
-            for mut next in walk.by_ref() {
-                if next.end() <= client.known {
-                    continue;
-                }
+            for mut next in walk.by_ref().filter(|next| next.end() > client.known) {
                 if next.clock < client.known {
                     next.skip_elements(client.known.saturating_sub(next.clock));
                     next.mend_front();
