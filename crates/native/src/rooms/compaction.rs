@@ -18,7 +18,7 @@ use epicenter_room::{Millis, RoomStatus, Seq};
 use epicenter_update::{Collect, Update, compact, content_digest};
 
 use super::state::{MergedState, STORED, StateError};
-use crate::log::{Extent, Log, Rejected, ReplaceDone, ReplaceError, Replacement};
+use crate::log::{Extent, Log, LogId, Rejected, ReplaceDone, ReplaceError, Replacement};
 
 /// When rooms are compacted, and how far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn of(extent: &Extent) -> Self {
+    fn of(extent: &Extent) -> Self {
         Self {
             entries: extent.entries,
             bytes: extent.bytes,
@@ -86,6 +86,17 @@ impl Growth {
     pub(super) fn add(&mut self, entries: usize, bytes: usize) {
         self.entries = self.entries.saturating_add(entries as u64);
         self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+
+    /// What waits for something is stored behind the state that a compaction made, and is no growth: otherwise a room in which
+    /// it outweighs the rest would be compacted for ever.
+    fn without_waiting(self, bytes: u64) -> Self {
+        Self {
+            entries: self.entries.saturating_sub(u64::from(bytes > 0)),
+            bytes: self.bytes.saturating_sub(bytes),
+            state_bytes: self.state_bytes.saturating_add(bytes.min(self.bytes)),
+            ..self
+        }
     }
 
     /// Bytes of the whole log.
@@ -118,6 +129,25 @@ pub(super) struct Progress {
     pub(super) is_running: bool,
     /// Not before this time.
     pub(super) not_before: Millis,
+    /// The log that the last one made, and the bytes that wait in it for something.
+    left: Option<(LogId, u64)>,
+}
+
+impl Progress {
+    /// This state has become the beginning of a log.
+    pub(super) fn done(&mut self, log: LogId, state: &MergedState) {
+        let waiting = state.pending().map_or(0, Bytes::len);
+        self.left = Some((log, waiting as u64));
+    }
+
+    /// What there is to compact in a log.
+    pub(super) fn growth(&self, extent: &Extent) -> Growth {
+        let growth = Growth::of(extent);
+        match self.left {
+            Some((log, waiting)) if log == extent.log => growth.without_waiting(waiting),
+            _ => growth,
+        }
+    }
 }
 
 /// Compacts a room and tells how it ended, exactly once. Blocks, and uses several times the document's size in memory.
@@ -208,4 +238,50 @@ fn make(log: &dyn Log, room: &RoomName, collect: Collect) -> Result<Option<Made>
         ready,
         differs,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_behind_a_state_is_no_growth() {
+        let config = CompactionConfig {
+            busy_bytes: 100,
+            close_entries: 1,
+            ..CompactionConfig::default()
+        };
+        let extent = |log, entries, bytes| Extent {
+            log: LogId(log),
+            status: RoomStatus::Live,
+            last: Seq(9),
+            state: Seq(7),
+            state_bytes: 50,
+            entries,
+            bytes,
+            is_quarantined: false,
+            deleted_at: None,
+            is_purged: false,
+        };
+        let waiting = Bytes::from(vec![0; 200]);
+        let state = MergedState::compacted(Seq(8), Bytes::new(), Some(waiting));
+        let mut progress = Progress::default();
+        let due = |growth: Growth| {
+            (
+                growth.is_due_while_busy(&config),
+                growth.is_due_after_close(&config),
+            )
+        };
+        assert_eq!(due(progress.growth(&extent(2, 1, 200))), (true, true));
+        progress.done(LogId(2), &state);
+        let left = progress.growth(&extent(2, 1, 200));
+        assert_eq!((due(left), left.all_bytes()), ((false, false), 250));
+        assert_eq!(due(progress.growth(&extent(2, 2, 230))), (false, true));
+        assert_eq!(due(progress.growth(&extent(2, 9, 460))), (true, true));
+        assert_eq!(
+            due(progress.growth(&extent(3, 1, 200))),
+            (true, true),
+            "another log"
+        );
+    }
 }

@@ -572,7 +572,8 @@ impl Core {
         // Only what lives is compacted: a tombstone that asks for it would never leave memory.
         let extent = slot.shared().log.extent(slot.name());
         let extent = extent.filter(|extent| extent.status == RoomStatus::Live);
-        self.growth = extent.as_ref().map(Growth::of).unwrap_or_default();
+        let growth = extent.map(|extent| self.compaction.growth(&extent));
+        self.growth = growth.unwrap_or_default();
     }
 
     fn compact_if(
@@ -610,8 +611,13 @@ impl Core {
 
     fn on_compacted(&mut self, slot: &Arc<Slot>, outcome: compaction::Outcome) {
         self.compaction.is_running = false;
-        self.measure(slot);
         let shared = slot.shared();
+        if let compaction::Outcome::Done(state) = &outcome
+            && let Some(extent) = shared.log.extent(slot.name())
+        {
+            self.compaction.done(extent.log, state);
+        }
+        self.measure(slot);
         match outcome {
             compaction::Outcome::Done(state) => {
                 // Unless somebody works with it, what is cached is the log before the swap.
