@@ -252,7 +252,8 @@ impl RoomLog {
             .rows
             .first()
             .filter(|(_, kind, _)| *kind == Kind::State);
-        let end = if state.is_some() { self.state_end } else { 0 };
+        // What waits behind the state counts as well, as it does in the log that ships.
+        let end = state.map_or(0, |(seq, ..)| *seq);
         let rest = self.rows.iter().filter(|(seq, ..)| *seq > end);
         Extent {
             log: LogId(self.log),
