@@ -39,8 +39,7 @@ fn a_revocation_reaches_a_socket_that_is_being_closed_behind_a_peer_that_does_no
     });
     let nonsense = socket.says(Message::Text("no JSON".into()));
     room.try_deliver(nonsense).unwrap();
-    stage.run();
-    assert!(socket.outbox.is_draining());
+    stage.until("the close", || socket.outbox.is_draining());
     assert_eq!(socket.close(), None, "it waits for its peer");
     stage.rooms.revoke(&ended("tablet"));
     stage.run();
