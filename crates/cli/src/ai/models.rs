@@ -253,7 +253,7 @@ mod tests {
         let models: Vec<_> = models.into_iter().flatten().collect();
         assert_eq!(
             table(&models),
-            "PROVIDER  MODEL  CONTEXT  OUTPUT  CREDITS                          KEY  CAN\n\
+            "PROVIDER  MODEL  CONTEXT  OUTPUT  CREDITS                         KEY  CAN\n\
              local     a b    8192     4096    1.5 in, 6 out a million tokens  own  tools\n"
         );
     }

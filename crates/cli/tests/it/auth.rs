@@ -7,20 +7,23 @@ use serde_json::Value;
 
 use crate::program::{Answer, Conversation, Place, Serving, modes_below};
 
-const EMAIL: &str = "ada@example.org";
+pub(crate) const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery staple";
 const PROMPT: &str = "Code: ";
 
 /// A hub with one account, and a machine.
-struct Scene {
-    place: Place,
-    hub: Serving,
-    url: String,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) hub: Serving,
+    pub(crate) url: String,
 }
 
 impl Scene {
     fn new() -> Self {
-        let place = Place::new();
+        Self::at(Place::new())
+    }
+
+    pub(crate) fn at(place: Place) -> Self {
         let hub = place.serve();
         let url = format!("http://{}", hub.address);
         let scene = Self { place, hub, url };
@@ -35,12 +38,12 @@ impl Scene {
         scene
     }
 
-    fn admin(&self, arguments: &[&str]) -> String {
+    pub(crate) fn admin(&self, arguments: &[&str]) -> String {
         let arguments = [&["admin"], arguments, &["--data-dir", "data"]].concat();
         self.place.run_with_input(&arguments, PASSWORD).data()
     }
 
-    fn auth(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn auth(&self, arguments: &[&str]) -> Answer {
         let arguments = [&["auth"], arguments, &["--url", &self.url]].concat();
         self.place.run(&arguments)
     }
@@ -50,7 +53,7 @@ impl Scene {
         self.place.converse(&arguments, PROMPT)
     }
 
-    fn login(&self, flags: &[&str]) -> Answer {
+    pub(crate) fn login(&self, flags: &[&str]) -> Answer {
         let conversation = self.begin_login(flags);
         let page = self.sign_in_at(&conversation);
         conversation.answer(&format!("{}\n", code_of(&page)))
@@ -76,7 +79,7 @@ impl Scene {
         header(&answer, "location")
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         let folder = if cfg!(target_os = "macos") {
             "Library/Application Support/epicenter/auth"
         } else {
@@ -86,7 +89,7 @@ impl Scene {
         self.place.path().join(folder).join(name)
     }
 
-    fn record(&self) -> Value {
+    pub(crate) fn record(&self) -> Value {
         let text = fs::read_to_string(self.file()).expect("a stored sign-in");
         serde_json::from_str(&text).expect("JSON")
     }

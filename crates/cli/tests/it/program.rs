@@ -43,7 +43,7 @@ impl Place {
         self.folder.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_epicenter"));
         command
             .args(arguments)
@@ -340,7 +340,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// The result of work that must end; a hang fails the test instead of stopping all of them.
-fn within_patience<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within_patience<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         // The test may have given up.

@@ -17,6 +17,9 @@ fn help_is_an_answer_and_has_an_example() {
         &["admin", "--help"],
         &["admin", "user", "add", "--help"],
         &["admin", "token", "--help"],
+        &["admin", "credits", "give", "--help"],
+        &["ai", "chat", "--help"],
+        &["ai", "models", "--help"],
     ] {
         let help = Place::new().run(arguments).data();
         assert!(help.contains("Example"), "{arguments:?}: {help}");
@@ -38,6 +41,12 @@ fn wrong_usage_is_code_1_with_a_hint() {
         &["serve", "--listen", "nowhere"],
         &["admin", "user", "add", "--email", "ada@example.org"],
         &["admin", "token", "--email", "ada@example.org", "--ttl", "0"],
+        &["admin", "credits", "give", "--email", "ada@example.org"],
+        &["ai", "chat", "--temperature", "3", "hello"],
+        &["ai", "chat", "--temperature", "NaN", "hello"],
+        &["ai", "chat", "--max-tokens", "0", "hello"],
+        &["ai", "chat", "--own-key-env", "NOT_SET", "hello"],
+        &["ai", "chat"],
     ] {
         let answer = Place::new().run(arguments);
         answer.complaint(1);
