@@ -1,7 +1,7 @@
 //! `cargo xtask bench [BENCHMARK [ARGUMENT…]]`: the benchmarks that have peers, with their peers.
 //!
-//! The peers come from npm, by the lock file beside their script, and from crates.io, into `target/peers`. No check
-//! depends on them, and CI never comes here.
+//! The peers come from npm, by the lock file beside their script, from crates.io and from PyPI, into `target/peers`. No
+//! check depends on them, and CI never comes here.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,10 @@ const NPM_PEERS: [&str; 3] = ["oidc-provider", "hocuspocus", "y-websocket"];
 const FILES: [&str; 3] = ["package.json", "package-lock.json", "server.mjs"];
 /// Below `target/peers`, by its version on crates.io.
 const CARGO_PEER: (&str, &str) = ("y-sweet", "0.9.1");
+/// The same for PyPI, with its requirements.
+const PYTHON_PEER: &str = "litellm";
 /// What is run when nothing is named.
-const BENCHMARKS: [&str; 2] = ["identity", "rooms"];
+const BENCHMARKS: [&str; 3] = ["identity", "rooms", "ai"];
 
 /// Installs, builds, measures; the tables go to stdout.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -31,6 +33,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         )?;
     }
     install_from_crates_io(&target)?;
+    let requirements = root.join("crates/bench/peers").join(PYTHON_PEER);
+    install_from_pypi(&requirements, &target.join(PYTHON_PEER))?;
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked", "--bin", "epicenter"])
@@ -82,6 +86,17 @@ fn install_from_crates_io(target: &Path) -> anyhow::Result<()> {
         .args(["install", name, "--version", version, "--locked", "--root"])
         .arg(target.join(name));
     succeed(&mut install)
+}
+
+/// Into an environment of its own.
+fn install_from_pypi(source: &Path, target: &Path) -> anyhow::Result<()> {
+    let mut environment = Command::new("python3");
+    environment.args(["-m", "venv"]).arg(target);
+    succeed(&mut environment)?;
+    let mut pip = Command::new(target.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(source.join("requirements.txt"));
+    succeed(&mut pip)
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {

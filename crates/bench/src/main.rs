@@ -4,6 +4,7 @@
 //!
 //! This process drives the servers from one thread; a benchmark ends by itself, and the servers it started end with it.
 
+mod ai;
 mod algebra;
 mod dialect;
 mod disk;
@@ -46,6 +47,8 @@ enum Benchmark {
     Kill(kill::Options),
     /// Codes, refreshes and token checks of one hub, beside npm's oidc-provider where it is installed
     Identity(identity::Options),
+    /// The first word and a thousand answers at once of AI models, beside LiteLLM where it is installed
+    Ai(ai::Options),
     /// The update algebra beside Yjs, and beside yrs when built with `--features yrs`
     Update(algebra::Options),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Benchmark::Hostile(options) => hostile::run(&options),
         Benchmark::Kill(options) => kill::run(&options),
         Benchmark::Identity(options) => block_on(identity::run(&options)),
+        Benchmark::Ai(options) => ai::run(&options),
         Benchmark::Update(options) => algebra::run(&options),
     };
     match outcome {
