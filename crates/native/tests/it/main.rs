@@ -13,6 +13,7 @@ mod compaction;
 mod data_dir;
 mod doctor;
 mod durable;
+mod hostile_provider;
 mod identity_store;
 mod keys;
 mod log;
