@@ -1,6 +1,7 @@
 //! What the writer does while nobody waits: it deletes what no longer counts and need not be kept any longer.
 //!
-//! Each step is one short transaction. A step that fails costs disk space only; the next attempt comes a minute later.
+//! Each step is one short transaction. A step that fails costs disk space only; the next attempt comes a
+//! second later, and the ones after it each after twice the time, up to a minute.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use crate::log::stats::Counters;
 const COMMITS_PER_STEP: u32 = 64;
 /// Generations, or deleted rooms, of one step.
 const LOGS_PER_STEP: usize = 64;
-/// After a step that failed.
-const PAUSE: Duration = Duration::from_secs(60);
+/// After the first step that failed, and after many.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The shortest and the longest wait for something to expire: the clock may be set, and the machine may sleep.
 const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
 
@@ -27,6 +28,19 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 pub(super) struct Upkeep {
     commits_since_step: u32,
     pub(super) paused_until: Option<Instant>,
+    /// After the last step, if it failed.
+    pause: Option<Duration>,
+}
+
+impl Upkeep {
+    fn pause(&mut self) {
+        let (shortest, longest) = PAUSES;
+        let pause = self
+            .pause
+            .map_or(shortest, |last| longest.min(last.saturating_mul(2)));
+        self.pause = Some(pause);
+        self.paused_until = Some(Instant::now() + pause);
+    }
 }
 
 impl Writer {
@@ -59,17 +73,17 @@ impl Writer {
             return;
         }
         match catch_unwind(AssertUnwindSafe(|| self.step())) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.upkeep.pause = None,
             Ok(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "what the room log need not keep any longer could not be deleted; it is tried again in a minute"
+                    "what the room log need not keep any longer could not be deleted; it is tried again within a minute"
                 );
-                self.upkeep.paused_until = Some(Instant::now() + PAUSE);
+                self.upkeep.pause();
                 self.is_sound = false;
             }
             Err(_panic) => {
-                self.upkeep.paused_until = Some(Instant::now() + PAUSE);
+                self.upkeep.pause();
                 self.note_panic();
             }
         }
@@ -176,5 +190,21 @@ impl Writer {
         self.write_stage(stage, Vec::new())?;
         Counters::add(&shared.counters.purged_rooms, rooms.len() as u64);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute() {
+        let mut upkeep = Upkeep::default();
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            upkeep.pause();
+            pauses.extend(upkeep.pause.map(|pause| pause.as_secs()));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }
