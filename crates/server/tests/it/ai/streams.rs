@@ -487,3 +487,35 @@ fn reasoning_is_repeated_only_while_it_is_short() {
     assert!(steps[399].get("content").is_none());
     assert!(reply.body.len() < 3_000_000, "{}", reply.body.len());
 }
+
+#[test]
+fn keys_of_schemas_reach_the_provider_in_their_order() {
+    // Models fill in an object in the order of its schema: thoughts before the verdict, or after it.
+    for (provider, model) in [
+        ("local", "small"),
+        ("openai", "gpt-4o"),
+        ("gemini", "gemini-2.5-flash"),
+        ("anthropic", "claude-sonnet-4-5"),
+    ] {
+        let world = World::new();
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":"Judge"}}],
+                "data":{{"provider":"{provider}","model":"{model}","tools":[{{"name":"judge","description":"Judges",
+                "inputSchema":{{"type":"object","properties":{{"thoughts":{{"type":"string"}},"mark":{{"type":"number"}},
+                "advice":{{"type":"string"}}}},"required":["thoughts","mark","advice"]}}}}]}}}}"#
+        );
+        world.provider.play([
+            Script::Unreachable,
+            Script::Unreachable,
+            Script::Unreachable,
+        ]);
+        let _failed = world.chat_bytes(body.as_bytes());
+        let asked = world.provider.asked();
+        let sent = asked[0].body.to_string();
+        let places = ["\"thoughts\":", "\"mark\":", "\"advice\":"].map(|key| sent.find(key));
+        assert!(
+            places[0].is_some() && places.is_sorted(),
+            "{provider}: {sent}"
+        );
+    }
+}
