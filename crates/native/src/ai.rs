@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 use epicenter_server::ai::upstream::{
-    AfterResponse, Timer, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse,
+    AfterResponse, Alarm, Timer, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -137,6 +137,15 @@ pub struct HostTimer;
 impl Timer for HostTimer {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(time))
+    }
+
+    /// A task that its alarm owns; it goes with the runtime at the latest.
+    fn alarm(&self, time: Duration, ring: Box<dyn FnOnce() + Send>) -> Alarm {
+        let waiting = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            ring();
+        });
+        Alarm::new(move || waiting.abort())
     }
 }
 

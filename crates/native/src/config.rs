@@ -290,6 +290,8 @@ pub struct HostConfig {
     pub retention: RetentionConfig,
     /// How long a graceful shutdown may take.
     pub shutdown_deadline_ms: u64,
+    /// How long a request may take in all, in milliseconds; no setting, since clients count on it.
+    pub request_time_ms: u64,
     /// Where the exact source of this program is (AGPL section 13).
     pub source_url: String,
     /// What is logged.
@@ -323,6 +325,8 @@ impl HostConfig {
             engine: EngineConfig::default(),
             retention: RetentionConfig::default(),
             shutdown_deadline_ms: 10_000,
+            // A dispatch may wait 60 s for its answer (sync.md 6).
+            request_time_ms: 75_000,
             source_url: env!("CARGO_PKG_REPOSITORY").to_owned(),
             log: LogConfig::default(),
         }

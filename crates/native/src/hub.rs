@@ -245,6 +245,7 @@ impl Hub {
             http: Arc::clone(&http),
             limits: config.limits,
             trusted_proxies: config.trusted_proxies,
+            request_time: Duration::from_millis(config.request_time_ms),
         };
         let (stopping, stops) = watch::channel(false);
         let admin = admin.map(|bound| {

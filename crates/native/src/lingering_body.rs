@@ -5,6 +5,8 @@
 //! thrown away for a while.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,11 +21,28 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Wraps the body of a request on its way to the router.
 #[derive(Debug)]
-pub(crate) struct LingeringBody(Option<Incoming>);
+pub(crate) struct LingeringBody {
+    body: Option<Incoming>,
+    is_taken: Arc<AtomicBool>,
+}
+
+/// Tells whether the router still waits for something from the client.
+#[derive(Debug)]
+pub(crate) struct BodyTaken(Arc<AtomicBool>);
 
 impl LingeringBody {
-    pub(crate) fn new(body: Incoming) -> Self {
-        Self(Some(body))
+    pub(crate) fn new(body: Incoming) -> (Self, BodyTaken) {
+        let is_taken = Arc::default();
+        let taken = BodyTaken(Arc::clone(&is_taken));
+        let body = Some(body);
+        (Self { body, is_taken }, taken)
+    }
+}
+
+impl BodyTaken {
+    /// The router has read the body, or wants no more of it.
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -35,18 +54,18 @@ impl Body for LingeringBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
+        match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(context),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
+        self.body
             .as_ref()
             .map_or_else(SizeHint::default, Body::size_hint)
     }
@@ -54,7 +73,8 @@ impl Body for LingeringBody {
 
 impl Drop for LingeringBody {
     fn drop(&mut self) {
-        let Some(mut body) = self.0.take().filter(|body| !body.is_end_stream()) else {
+        self.is_taken.store(true, Ordering::Relaxed);
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else {
             return;
         };
         // Outside a runtime the connection is gone already.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use epicenter_api::{ApiError, ErrorName};
 
+use epicenter_server::ai::CHAT_PATHS;
 use epicenter_server::upgrade::UpgradeDecision;
 use epicenter_sync::CloseCode;
 use http::header::{
@@ -40,8 +42,6 @@ use crate::socket::{Joining, Socket};
 
 /// How long a client may take to send its request head; also how long an idle kept-alive connection stays.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a request may take in all: a dispatch may wait 60 s for its answer (sync.md 6).
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 /// Request heads; a bearer token of ours is about 1 KiB.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// For a finished answer to leave during a shutdown.
@@ -57,6 +57,8 @@ pub(crate) struct Front {
     pub(crate) http: Arc<HttpStats>,
     pub(crate) limits: LimitsConfig,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// How long a request may take in all.
+    pub(crate) request_time: Duration,
 }
 
 /// Serves until `stopping` turns true, then stops accepting, lets open requests and sockets end, and returns when all
@@ -171,7 +173,7 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
-        let mut http = std::pin::pin!(
+        let mut http = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
@@ -217,11 +219,17 @@ impl Front {
             .headers()
             .get(SEC_WEBSOCKET_KEY)
             .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok());
-        let routed = self
-            .router
-            .clone()
-            .oneshot(request.map(|body| Body::new(LingeringBody::new(body))));
-        let mut response = match timeout(REQUEST_TIMEOUT, routed).await {
+        let waits_for_model = CHAT_PATHS.contains(&request.uri().path());
+        let (parts, body) = request.into_parts();
+        let (body, body_taken) = LingeringBody::new(body);
+        let request = Request::from_parts(parts, Body::new(body));
+        let mut routed = pin!(self.router.clone().oneshot(request));
+        let answered = match timeout(self.request_time, routed.as_mut()).await {
+            // Models think, and AI has clocks of its own for that; only what the client owes is timed here.
+            Err(_elapsed) if waits_for_model && body_taken.is_so() => Ok(routed.await),
+            answered => answered,
+        };
+        let mut response = match answered {
             Ok(Ok(response)) => response,
             Err(_elapsed) => return (failed(ErrorName::Timeout), None),
         };

@@ -87,6 +87,7 @@ impl Collector for Sources {
         stored(&mut sheet, &stats)?;
         self.requests(&mut sheet)?;
         self.accounts(&mut sheet)?;
+        self.ai(&mut sheet)?;
         self.hub(&mut sheet)
     }
 }
@@ -318,6 +319,21 @@ impl Sources {
             "epicenter_revocations",
             "Revocations read from the store, those that it kept from before the start among them",
             self.rooms.revocations_seen(),
+        )
+    }
+
+    fn ai(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let stats = &self.identity;
+        sheet.gauge(
+            "epicenter_ai_calls_open",
+            "Calls of models that were taken in and are not settled yet",
+            stats.ai_calls_open.read() as f64,
+        )?;
+        let ended = stats.ai_calls.read();
+        sheet.counters(
+            "epicenter_ai_calls",
+            "Calls of models that were settled, by outcome as in their usage rows",
+            ended.map(|(outcome, count)| ([("outcome", outcome)], count)),
         )
     }
 

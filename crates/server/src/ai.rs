@@ -30,4 +30,5 @@ mod signatures;
 pub mod store;
 pub mod upstream;
 
+pub use self::routes::CHAT_PATHS;
 pub(crate) use self::service::AiState;

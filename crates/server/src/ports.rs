@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::accounts::store::{Accounts, Sessions};
 use crate::ai::policy::ChargePolicy;
-use crate::ai::store::UsageLog;
+use crate::ai::store::{Outcome, UsageLog};
 use crate::ai::upstream::{AfterResponse, Timer, Upstream};
 use crate::oauth::store::Grants;
 
@@ -320,7 +320,7 @@ pub trait Health: Send + Sync {
     async fn check(&self) -> Result<(), StoreUnavailable>;
 }
 
-/// What happened to accounts and tokens, for those who count. Texts are from fixed sets: nobody can choose them.
+/// What happened to accounts, tokens and calls of models, for those who count. Texts are from fixed sets: nobody can choose them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// Somebody signed in with a password.
@@ -333,6 +333,12 @@ pub enum Observation {
     TokensIssued(&'static str),
     /// The token endpoint refused, with this error of RFC 6749.
     TokensRefused(&'static str),
+    /// A call of a model was taken in. Exactly one of the next two follows.
+    AiCallBegan,
+    /// It is over and settled: paid or released, with its usage row written.
+    AiCallEnded(Outcome),
+    /// It was turned away by a limit or for lack of credits, and leaves no row.
+    AiCallTurnedAway,
 }
 
 /// Counts what happens. Called while a request is answered, so it must be cheap and must not block.

@@ -17,6 +17,24 @@ impl Count {
     }
 }
 
+/// A number that grows and shrinks. Whoever lets it rise lets it fall once, later.
+#[derive(Debug, Default)]
+pub(crate) struct Level(AtomicU64);
+
+impl Level {
+    pub(crate) fn rise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fall(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One counter for each of a fixed set of names, and one for all others, so that nothing that comes from outside can
 /// become a label.
 #[derive(Debug)]

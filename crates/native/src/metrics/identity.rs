@@ -1,8 +1,9 @@
-//! What happened to accounts and tokens.
+//! What happened to accounts, tokens and calls of models.
 
+use epicenter_server::ai::store::Outcome;
 use epicenter_server::ports::{Observation, Observer};
 
-use super::counting::{Count, Labelled};
+use super::counting::{Count, Labelled, Level};
 
 /// Counts what the server tells.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct IdentityStats {
     pub(super) sign_ups: Count,
     pub(super) tokens: Labelled<2>,
     pub(super) tokens_refused: Labelled<11>,
+    pub(super) ai_calls: Labelled<5>,
+    pub(super) ai_calls_open: Level,
 }
 
 impl Default for IdentityStats {
@@ -41,6 +44,8 @@ impl Default for IdentityStats {
                 "temporarily_unavailable",
                 "server_error",
             ]),
+            ai_calls: Labelled::new(Outcome::ALL.map(Outcome::as_str)),
+            ai_calls_open: Level::default(),
         }
     }
 }
@@ -53,6 +58,12 @@ impl Observer for IdentityStats {
             Observation::SignedUp => self.sign_ups.add(1),
             Observation::TokensIssued(grant_type) => self.tokens.add(grant_type),
             Observation::TokensRefused(error) => self.tokens_refused.add(error),
+            Observation::AiCallBegan => self.ai_calls_open.rise(),
+            Observation::AiCallEnded(outcome) => {
+                self.ai_calls.add(outcome.as_str());
+                self.ai_calls_open.fall();
+            }
+            Observation::AiCallTurnedAway => self.ai_calls_open.fall(),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! An answer as a response body: bytes are pulled from the provider as the client takes them, never ahead.
 //!
 //! Whoever reads slowly holds back their own answer only. Dropping the body drops the provider's, settles the call and
-//! makes room for the person's next one. Nothing here waits for a task: the host polls the body, and that is all that runs.
+//! makes room for the person's next one. Nothing here waits for a task: the host polls the body, and only the alarm of
+//! [`body`] runs beside that.
 
-use std::convert::Infallible;
+mod body;
+
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use futures_util::StreamExt as _;
-use futures_util::future::{BoxFuture, Either, select};
-use futures_util::stream::{self, BoxStream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::attempts::{OpenError, Opened};
 use super::conversation::Conversation;
@@ -22,7 +25,7 @@ use super::service::Plan;
 use super::settings::AiTimes;
 use super::settlement::Settlement;
 use super::store::Outcome;
-use super::upstream::UpstreamError;
+use super::upstream::{Alarm, UpstreamError};
 use crate::state::SharedHub;
 
 /// Models that call tools that do not exist are told so this often in one response (`ai-stream.md` 4.3).
@@ -40,8 +43,10 @@ pub(super) struct Answer {
     tick: BoxFuture<'static, ()>,
     out: Vec<u8>,
     events: Vec<ModelEvent>,
-    /// Both end with the answer, also when nobody reads it to its end.
-    open: Option<(Settlement, StreamPermit)>,
+    /// Both end with the answer, the place first, also when nobody reads it to its end.
+    open: Option<(StreamPermit, Settlement)>,
+    /// For as long as it is open.
+    alarm: Option<Alarm>,
     times: AiTimes,
     round: u32,
     received_bytes: usize,
@@ -77,7 +82,7 @@ impl Answer {
         dialect: Dialect,
         opened: Opened,
         out: Vec<u8>,
-        open: (Settlement, StreamPermit),
+        open: (StreamPermit, Settlement),
     ) -> Self {
         let now_ms = hub.now_ms();
         let times = hub.config.ai.times;
@@ -96,6 +101,7 @@ impl Answer {
             out,
             events: Vec::new(),
             open: Some(open),
+            alarm: None,
             times,
             round: 1,
             received_bytes: 0,
@@ -108,19 +114,25 @@ impl Answer {
     }
 
     pub(super) fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(self, async |mut answer| {
-            let piece = answer.next().await?;
-            Some((Ok::<_, Infallible>(piece), answer))
-        }))
+        body::serve(self)
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    /// Keeps what ends this answer when its time is over.
+    fn hold(&mut self, alarm: Alarm) {
+        // Its time may have been over at once.
+        self.alarm = self.open.is_some().then_some(alarm);
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if !self.out.is_empty() {
                 self.written_ms = self.hub.now_ms();
-                return Some(Bytes::from(std::mem::take(&mut self.out)));
+                return Poll::Ready(Some(Bytes::from(std::mem::take(&mut self.out))));
             }
-            match self.hear().await? {
+            let Some(heard) = ready!(self.poll_heard(context)) else {
+                return Poll::Ready(None);
+            };
+            match heard {
                 Heard::Piece(piece) => self.take_piece(&piece),
                 Heard::End => self.take_end(Ending::Clean),
                 Heard::Lost => self.take_end(Ending::Lost),
@@ -132,21 +144,20 @@ impl Answer {
     }
 
     /// `None` when all is said.
-    async fn hear(&mut self) -> Option<Heard> {
-        let tick = &mut self.tick;
-        Some(match &mut self.phase {
-            Phase::Over => return None,
-            Phase::Streaming(body) => match select(body.next(), tick).await {
-                Either::Left((Some(Ok(piece)), _)) => Heard::Piece(piece),
-                Either::Left((Some(Err(_)), _)) => Heard::Lost,
-                Either::Left((None, _)) => Heard::End,
-                Either::Right(((), _)) => Heard::Tick,
-            },
-            Phase::Opening(opening) => match select(opening, tick).await {
-                Either::Left((opened, _)) => Heard::Opened(opened),
-                Either::Right(((), _)) => Heard::Tick,
-            },
-        })
+    fn poll_heard(&mut self, context: &mut Context<'_>) -> Poll<Option<Heard>> {
+        let heard = match &mut self.phase {
+            Phase::Over => return Poll::Ready(None),
+            Phase::Streaming(body) => body.poll_next_unpin(context).map(|piece| match piece {
+                Some(Ok(piece)) => Heard::Piece(piece),
+                Some(Err(_)) => Heard::Lost,
+                None => Heard::End,
+            }),
+            Phase::Opening(opening) => opening.poll_unpin(context).map(Heard::Opened),
+        };
+        if heard.is_ready() {
+            return heard.map(Some);
+        }
+        self.tick.poll_unpin(context).map(|()| Some(Heard::Tick))
     }
 
     fn take_opened(&mut self, opened: Opened) {
@@ -160,7 +171,7 @@ impl Answer {
 
     fn take_piece(&mut self, piece: &Bytes) {
         self.heard_ms = self.hub.now_ms();
-        if let Some((settlement, _)) = &mut self.open {
+        if let Some((_, settlement)) = &mut self.open {
             settlement.first_byte();
         }
         self.received_bytes = self.received_bytes.saturating_add(piece.len());
@@ -192,7 +203,7 @@ impl Answer {
     }
 
     fn take_event(&mut self, event: ModelEvent) {
-        let Some((settlement, _)) = &mut self.open else {
+        let Some((_, settlement)) = &mut self.open else {
             return;
         };
         match &event {
@@ -255,7 +266,7 @@ impl Answer {
 
     fn ask_again(&mut self, calls: RunCalls, stamp: Stamp<'_>) {
         self.round += 1;
-        if let Some((settlement, _)) = &mut self.open {
+        if let Some((_, settlement)) = &mut self.open {
             settlement.end_run();
         }
         self.conversation.messages.push(calls.turn);
@@ -295,11 +306,15 @@ impl Answer {
                 "upstream_timeout",
             ));
         } else if now_ms.saturating_sub(self.began_ms) >= self.times.answer_ms {
-            self.fail(ModelFailure::new(
-                "The answer took longer than the hub waits.",
-                "upstream_timeout",
-            ));
+            self.end_late();
         }
+    }
+
+    fn end_late(&mut self) {
+        self.fail(ModelFailure::new(
+            "The answer took longer than the hub waits.",
+            "upstream_timeout",
+        ));
     }
 
     fn fail(&mut self, failure: ModelFailure) {
@@ -318,9 +333,11 @@ impl Answer {
 
     fn close(&mut self, outcome: Outcome, error_code: Option<String>) {
         self.phase = Phase::Over;
-        if let Some((settlement, permit)) = self.open.take() {
-            settlement.close(outcome, error_code);
+        self.alarm = None;
+        if let Some((permit, settlement)) = self.open.take() {
+            // First the place, so that nothing is held any more when the call counts as settled.
             drop(permit);
+            settlement.close(outcome, error_code);
         }
     }
 }

@@ -18,8 +18,9 @@ use crate::state::{HubState, SharedHub};
 /// Proxies that collect answers before they pass them on read this.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Paths of the chat: today's apps are built with the short one.
-pub(crate) const CHAT_PATHS: [&str; 2] = ["/api/ai/chat", "/ai/chat"];
+/// Paths of the chat: today's apps are built with the short one. A host gives an answer on them as long to begin as
+/// `AiTimes` do, once it has the request.
+pub const CHAT_PATHS: [&str; 2] = ["/api/ai/chat", "/ai/chat"];
 
 /// A chat, as a stream of events.
 pub(crate) async fn chat(

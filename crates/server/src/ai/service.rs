@@ -180,7 +180,8 @@ pub(super) async fn chat(hub: &SharedHub, access: &Access, body: &[u8]) -> Resul
         estimated_input: estimate_input(&plan.settings, &conversation),
     };
     let clock = Arc::clone(&hub.ports.clock);
-    let mut settlement = Settlement::open(plan.ports.clone(), clock, new_call);
+    let observer = Arc::clone(&hub.ports.observer);
+    let mut settlement = Settlement::open(plan.ports.clone(), clock, observer, new_call);
 
     let mut out = Vec::new();
     if answer_pending(&plan, &mut conversation, &mut dialect, hub, &mut out) == Pending::Answered {
@@ -200,7 +201,7 @@ pub(super) async fn chat(hub: &SharedHub, access: &Access, body: &[u8]) -> Resul
 
     match open_with_fallback(hub, plan, &conversation, own_key, &mut settlement).await {
         Ok((plan, opened)) => {
-            let open = (settlement, permit);
+            let open = (permit, settlement);
             let answer = Answer::begin(
                 Arc::clone(hub),
                 plan,
@@ -214,6 +215,7 @@ pub(super) async fn chat(hub: &SharedHub, access: &Access, body: &[u8]) -> Resul
         }
         Err(error) => {
             let name = error.name().as_str();
+            drop(permit);
             settlement.close(Outcome::Refused, Some(name.to_owned()));
             Err(error)
         }

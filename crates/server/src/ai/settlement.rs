@@ -16,7 +16,7 @@ use super::catalog::{Credits, Price};
 use super::policy::{Charge, ChargeError};
 use super::protocols::Usage;
 use super::store::{Outcome, UsageRow};
-use crate::ports::{AiPorts, Clock};
+use crate::ports::{AiPorts, Clock, Observation, Observer};
 
 /// Bytes of text in a token, on the low side of what providers count.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -25,6 +25,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) struct Settlement {
     ports: AiPorts,
     clock: Arc<dyn Clock>,
+    counted_call: Option<CountedCall>,
     row: UsageRow,
     /// `None`: it costs nothing here.
     price: Option<Price>,
@@ -37,6 +38,28 @@ pub(super) struct Settlement {
     has_output: bool,
     is_reserved: bool,
     is_silent: bool,
+}
+
+/// Tells once how a call ended, when all that it held is free.
+struct CountedCall {
+    observer: Arc<dyn Observer>,
+    ended: Observation,
+}
+
+impl CountedCall {
+    fn begin(observer: Arc<dyn Observer>) -> Self {
+        observer.observe(Observation::AiCallBegan);
+        Self {
+            observer,
+            ended: Observation::AiCallTurnedAway,
+        }
+    }
+}
+
+impl Drop for CountedCall {
+    fn drop(&mut self) {
+        self.observer.observe(self.ended);
+    }
 }
 
 /// What is known about a call before it is made.
@@ -52,7 +75,12 @@ pub(super) struct NewCall {
 
 impl Settlement {
     /// Nothing is held yet. Dropped like that, the call counts as cancelled.
-    pub(super) fn open(ports: AiPorts, clock: Arc<dyn Clock>, call: NewCall) -> Self {
+    pub(super) fn open(
+        ports: AiPorts,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+        call: NewCall,
+    ) -> Self {
         let is_charged = !call.own_key && ports.charge.charges();
         let row = UsageRow {
             id: call.id,
@@ -72,6 +100,7 @@ impl Settlement {
         Self {
             ports,
             clock,
+            counted_call: Some(CountedCall::begin(observer)),
             row,
             price: is_charged.then_some(call.price),
             estimated_input: call.estimated_input,
@@ -204,6 +233,10 @@ impl Drop for Settlement {
         row.credits = cost.unwrap_or(Credits::ZERO);
         let ports = self.ports.clone();
         let is_reserved = self.is_reserved;
+        let mut counted_call = self.counted_call.take();
+        if let Some(call) = &mut counted_call {
+            call.ended = Observation::AiCallEnded(row.outcome);
+        }
         self.ports.after_response.run(Box::pin(async move {
             let call = row.id.as_str();
             let paid = match cost {
@@ -217,6 +250,7 @@ impl Drop for Settlement {
             if ports.usage.append_usage(row).await.is_err() {
                 tracing::error!("a usage row of an AI call was lost");
             }
+            drop(counted_call);
         }));
     }
 }

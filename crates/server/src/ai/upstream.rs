@@ -27,6 +27,33 @@ pub trait Upstream: Send + Sync {
 pub trait Timer: Send + Sync {
     /// Completes after this time.
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+
+    /// Rings after this time, whether or not anybody polls anything, unless the alarm is dropped before.
+    fn alarm(&self, time: Duration, ring: Box<dyn FnOnce() + Send>) -> Alarm;
+}
+
+/// An alarm that is set. Dropping it stops it; one that has rung is not touched by that.
+pub struct Alarm(Option<Box<dyn FnOnce() + Send>>);
+
+impl Alarm {
+    /// `stop` is called once, when the alarm is dropped; it must not block.
+    pub fn new(stop: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(stop)))
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(stop) = self.0.take() {
+            stop();
+        }
+    }
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Alarm")
+    }
 }
 
 /// Work that is done whether or not anybody waits for it, and before the host stops: settling what a call cost.

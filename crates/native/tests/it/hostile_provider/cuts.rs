@@ -90,7 +90,7 @@ fn cut_at_every_byte(provider: &str, scenario: &str) {
 
 #[test]
 fn openai_may_be_cut_at_every_byte() {
-    cut_at_every_byte("openai", "openai-tool-client-after-text");
+    cut_at_every_byte("openai", "openai-text-single");
 }
 
 #[test]

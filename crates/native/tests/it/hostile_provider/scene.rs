@@ -1,10 +1,11 @@
 //! A hub all of whose providers are one hostile one, a person with credits, and the books to compare at the end.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use epicenter_identity::UserId;
-use epicenter_native::config::HostConfig;
+use epicenter_native::config::{AdminListen, HostConfig};
 use epicenter_native::store::open_sqlite;
 use epicenter_server::ai::catalog::{Credits, Model, Price};
 use epicenter_server::ai::settings::{AiTimes, Provider as Settings, ProviderKey};
@@ -12,6 +13,7 @@ use epicenter_server::ai::store::{CreditStore as _, Outcome, UsageRow};
 use epicenter_server::secret::Secret;
 use epicenter_testkit::{HttpAnswer, HttpRequest, TestHub, TestUser};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -118,7 +120,8 @@ impl Scene {
     pub(super) async fn start(cases: usize, adjust: impl FnOnce(&mut HostConfig)) -> Self {
         let provider = Provider::start().await;
         let mut max_streams = 0;
-        let hub = TestHub::start_with(|config| {
+        let hub = TestHub::start_over(quick_directory(), |config| {
+            config.admin.listen = AdminListen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
             let key = || ProviderKey::Held(Secret::presented(CANARY));
             let url = format!("http://{}", provider.address);
             let versioned = format!("{url}/v1");
@@ -147,6 +150,32 @@ impl Scene {
             user,
             provider,
             max_streams,
+        }
+    }
+
+    /// Calls that the hub says are open, from its metrics.
+    async fn open_calls(&self) -> u64 {
+        let page = HttpRequest::new("GET", "/metrics")
+            .send(self.hub.admin_address())
+            .await;
+        let page = String::from_utf8(page.body).unwrap();
+        let mut lines = page.lines();
+        let gauge = lines.find_map(|line| line.strip_prefix("epicenter_ai_calls_open "));
+        // Gauges are written as floats.
+        let open = gauge.expect("the gauge").trim_end_matches(".0");
+        open.parse().unwrap()
+    }
+
+    /// Waits until the hub holds nothing of any call: no place, no credits, no row to write.
+    pub(super) async fn check_no_call_is_open(&self) {
+        let began = Instant::now();
+        loop {
+            let open = self.open_calls().await;
+            if open == 0 {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "{open} calls stay open");
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -297,6 +326,7 @@ impl Scene {
             self.provider.open_requests() == 0
         })
         .await;
+        self.check_no_call_is_open().await;
         let mut open = Vec::new();
         for number in first_case..first_case + self.max_streams {
             open.push(
@@ -307,6 +337,7 @@ impl Scene {
         for number in first_case..first_case + self.max_streams {
             self.asked(number).await;
         }
+        assert_eq!(self.open_calls().await, self.max_streams as u64);
         let refused = self.ask("local", first_case, Vec::new()).await;
         assert_eq!(refused.answer.status, 429, "{refused:?}");
         assert_eq!(refused.answer.error_name(), "RateLimited");
@@ -318,7 +349,16 @@ impl Scene {
         .await;
         let took = left_at.elapsed();
         assert!(took < Duration::from_secs(1), "it took {took:?}");
+        self.check_no_call_is_open().await;
     }
+}
+
+/// In memory where the system has that: each of thousands of calls is committed three times, and what a disk keeps of them
+/// is not the question here.
+fn quick_directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory")
 }
 
 pub(super) fn case(number: usize) -> String {

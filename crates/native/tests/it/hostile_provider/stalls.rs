@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use epicenter_server::ai::store::Outcome;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep};
 
@@ -97,5 +98,72 @@ async fn until_moving(
         assert_ne!(reader.read(buffer).await.unwrap(), 0);
         assert!(began.elapsed() < super::scene::LIMIT);
         sleep(Duration::ZERO).await;
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_in_time() {
+    let time = Duration::from_secs(2);
+    wait(async {
+        let scene = Scene::start(4, |config| {
+            config.ai.max_answer_bytes = 1 << 30;
+            config.ai.max_streams = 1;
+            config.ai.times.answer_ms = 2_000;
+        })
+        .await;
+        let endless = vec![
+            send(STREAM),
+            Step::Repeat(chunk(WORD.repeat(500)), Duration::ZERO),
+        ];
+        let began = Instant::now();
+        let mut unread = scene.open("local", 0, endless).await;
+        scene.asked(0).await;
+        let refused = scene.ask("local", 1, Vec::new()).await;
+        assert_eq!(refused.answer.status, 429, "its place is taken");
+        scene.check_no_call_is_open().await;
+        until("the hub leaves the provider", || {
+            scene.provider.open_requests() == 0
+        })
+        .await;
+        let left_at = scene.provider.records(&case(0))[0].left_at;
+        let took = left_at.expect("the provider was left") - began;
+        assert!(took >= time && took < 2 * time, "{took:?}");
+        // The place is free while the connection stays.
+        let script = vec![send(UNTIL_CLOSE), send([WORD, END].concat())];
+        let reply = scene.ask("local", 1, vec![script]).await;
+        assert_eq!((reply.text().as_str(), reply.is_done), ("word", true));
+        // Whoever reads on after all finds the reason, and has paid for every word before it.
+        let mut answer = Vec::new();
+        unread.read_to_end(&mut answer).await.unwrap();
+        let heard = unchunked(&answer);
+        let (_, last) = heard.trim_end().rsplit_once("\n\n").unwrap();
+        assert!(
+            last.contains("\"RUN_ERROR\"") && last.contains("\"upstream_timeout\""),
+            "{last}"
+        );
+        let words = heard.matches("\"TEXT_MESSAGE_CONTENT\"").count() as u64;
+        assert!(words > 0);
+        let rows = scene.rows(2).await;
+        assert_eq!(rows[&case(0)].outcome, Outcome::Failed);
+        Scene::check_charge("unread", 4 * words, &rows[&case(0)]);
+        scene.hub.stop().await;
+    });
+}
+
+/// The body of a whole answer in chunks.
+fn unchunked(answer: &[u8]) -> String {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let mut rest = &answer[end.expect("a head") + 4..];
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+        let length = std::str::from_utf8(&rest[..line]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return String::from_utf8(body).unwrap();
+        }
+        let chunk = &rest[line + 2..];
+        body.extend_from_slice(&chunk[..length]);
+        rest = &chunk[length + 2..];
     }
 }

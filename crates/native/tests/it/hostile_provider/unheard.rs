@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::play::{Script, Step, UNTIL_CLOSE, answer, send};
 use super::scene::{CANARY, Reply, Scene, case, until};
 use crate::wait;
@@ -313,6 +315,37 @@ fn headers_of_a_provider_reach_nobody() {
             !message.contains("\\r") && !message.contains("\\n"),
             "{message}"
         );
+        scene.hub.stop().await;
+    });
+}
+
+/// What the client owes has a time of its own; what the provider owes has another.
+#[test]
+fn a_model_may_think_longer_than_a_request_may_take() {
+    wait(async {
+        let scene = Scene::start(2, |config| config.request_time_ms = 1_500).await;
+        let thinks = vec![
+            Step::Pause(Duration::from_millis(2_500)),
+            send(UNTIL_CLOSE),
+            send(GOOD),
+        ];
+        let reply = scene.ask("local", 0, vec![thinks]).await;
+        assert_eq!(reply.answer.status, 200, "{reply:?}");
+        assert_eq!(reply.text(), "good");
+        // A question that does not come is not waited for.
+        let mut socket = tokio::net::TcpStream::connect(scene.hub.address())
+            .await
+            .unwrap();
+        let head = format!(
+            "POST /api/ai/chat HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{{",
+            scene.hub.address(),
+            scene.user.token
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        scene.check_no_call_is_open().await;
         scene.hub.stop().await;
     });
 }

@@ -157,6 +157,28 @@ fn a_client_that_goes_away_pays_for_what_it_heard() {
 }
 
 #[test]
+fn an_answer_that_nobody_reads_is_over_in_half_an_hour_and_paid() {
+    let world = world();
+    let open = Script::stream(&GOOD.as_bytes()[..80], 80, End::Hang);
+    world.provider.play([open]);
+    let began_ms = world.timer.now_ms();
+    let mut response = world.open(&ask("local", "small"));
+    assert_eq!(world.provider.open_connections(), 1);
+    // Nobody polls the body, so its alarm is all that waits.
+    world.timer.jump();
+    assert_eq!(world.timer.now_ms() - began_ms, 1_800_000);
+    assert_eq!(world.provider.open_connections(), 0);
+    assert_eq!(world.ledger.account("ada"), (8_000, 0));
+    assert_eq!(world.rows()[0].outcome, Outcome::Failed);
+    let rest = world.next_write(&mut response).unwrap();
+    assert!(
+        rest.contains("Hel") && rest.contains("upstream_timeout"),
+        "{rest}"
+    );
+    assert_eq!(world.next_write(&mut response), None);
+}
+
+#[test]
 fn a_client_that_goes_away_before_the_answer_pays_nothing() {
     use std::future::Future as _;
     let world = world();

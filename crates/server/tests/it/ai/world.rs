@@ -16,7 +16,7 @@ use epicenter_server::ai::catalog::{Credits, Model, Price};
 use epicenter_server::ai::policy::{ChargePolicy, FixedCredits, NoCharge};
 use epicenter_server::ai::settings::{AiConfig, Provider as ProviderSettings, ProviderKey};
 use epicenter_server::ai::store::{CreditAccount, CreditStore, Held, UsageLog, UsageRow};
-use epicenter_server::ai::upstream::{AfterResponse, Timer};
+use epicenter_server::ai::upstream::{AfterResponse, Alarm, Timer};
 use epicenter_server::config::HubConfig;
 use epicenter_server::ports::{AiPorts, Clock as _, StoreUnavailable};
 use epicenter_server::secret::Secret;
@@ -39,8 +39,23 @@ pub(crate) const LOCAL_KEY: &str = "sk-local-house";
 #[derive(Debug)]
 pub(crate) struct VirtualTimer {
     clock: Arc<TestClock>,
-    sleepers: Arc<Mutex<BTreeMap<(u64, u64), Waker>>>,
+    sleepers: Arc<Mutex<BTreeMap<(u64, u64), Due>>>,
     next: Mutex<u64>,
+}
+
+/// What happens when its time has come.
+enum Due {
+    Wake(Waker),
+    Ring(Box<dyn FnOnce() + Send>),
+}
+
+impl std::fmt::Debug for Due {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Wake(_) => "Wake",
+            Self::Ring(_) => "Ring",
+        })
+    }
 }
 
 impl VirtualTimer {
@@ -57,18 +72,31 @@ impl VirtualTimer {
     }
 
     /// Moves the clock to the first sleeper.
-    fn jump(&self) {
+    pub(crate) fn jump(&self) {
         let first = self.sleepers.lock().unwrap().pop_first();
-        let ((deadline_ms, _), waker) = first.expect("all wait, and nobody for the time");
+        let ((deadline_ms, _), due) = first.expect("all wait, and nobody for the time");
         self.clock
             .advance(deadline_ms.saturating_sub(self.clock.now_ms()));
-        waker.wake();
+        match due {
+            Due::Wake(waker) => waker.wake(),
+            Due::Ring(ring) => ring(),
+        }
+    }
+
+    fn sleeper(&self, time: Duration) -> Sleep {
+        let deadline_ms = self.now_ms() + u64::try_from(time.as_millis()).unwrap();
+        let mut next = self.next.lock().unwrap();
+        *next += 1;
+        Sleep {
+            sleepers: Arc::clone(&self.sleepers),
+            key: (deadline_ms, *next),
+        }
     }
 }
 
 /// Takes its sleeper along when it is dropped.
 struct Sleep {
-    sleepers: Arc<Mutex<BTreeMap<(u64, u64), Waker>>>,
+    sleepers: Arc<Mutex<BTreeMap<(u64, u64), Due>>>,
     key: (u64, u64),
 }
 
@@ -80,23 +108,25 @@ impl Drop for Sleep {
 
 impl Timer for VirtualTimer {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        let deadline_ms = self.now_ms() + u64::try_from(time.as_millis()).unwrap();
-        let mut next = self.next.lock().unwrap();
-        *next += 1;
-        let sleep = Sleep {
-            sleepers: Arc::clone(&self.sleepers),
-            key: (deadline_ms, *next),
-        };
+        let sleep = self.sleeper(time);
         let clock = Arc::clone(&self.clock);
         poll_fn(move |context| {
-            if clock.now_ms() >= deadline_ms {
+            if clock.now_ms() >= sleep.key.0 {
                 return Poll::Ready(());
             }
             let mut sleepers = sleep.sleepers.lock().unwrap();
-            sleepers.insert(sleep.key, context.waker().clone());
+            sleepers.insert(sleep.key, Due::Wake(context.waker().clone()));
             Poll::Pending
         })
         .boxed()
+    }
+
+    fn alarm(&self, time: Duration, ring: Box<dyn FnOnce() + Send>) -> Alarm {
+        let sleep = self.sleeper(time);
+        let mut sleepers = self.sleepers.lock().unwrap();
+        sleepers.insert(sleep.key, Due::Ring(ring));
+        drop(sleepers);
+        Alarm::new(move || drop(sleep))
     }
 }
 
