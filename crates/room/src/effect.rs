@@ -172,17 +172,7 @@ impl Outbox {
     }
 
     /// Closes once the entry that is the reason for it is durable.
-    pub(crate) fn close(&mut self, connection: ConnectionId, code: CloseCode, reason: String) {
-        self.close_with(Close {
-            connection,
-            code,
-            reason,
-            last_words: None,
-        });
-    }
-
-    /// The same, with a text before it.
-    pub(crate) fn close_with(&mut self, close: Close) {
+    pub(crate) fn close_held(&mut self, close: Close) {
         self.held(Held::Close(close));
     }
 

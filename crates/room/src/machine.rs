@@ -31,7 +31,7 @@ use crate::sorted::SortedMap;
 
 use dispatch::Dispatch;
 use document::Document;
-use lifetime::Departure;
+use lifetime::{Departure, Leaving};
 use presence::Presence;
 
 /// The state of a room.
@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     full: Option<StorageFull>,
     document: Document,
     connections: SortedMap<ConnectionId, Box<Connection>>,
+    /// Not connections any more, and open until the disk has caught up.
+    leaving: Vec<Leaving>,
     presence: Presence,
     dispatch: Dispatch,
 }
@@ -138,6 +140,7 @@ impl Machine {
             full: None,
             document: Document::default(),
             connections: SortedMap::default(),
+            leaving: Vec::new(),
             presence: Presence::default(),
             dispatch: Dispatch::default(),
         }
@@ -153,10 +156,6 @@ impl Machine {
 
     pub(crate) fn last(&self) -> Seq {
         self.out.last()
-    }
-
-    pub(crate) fn durable(&mut self, seq: Seq) {
-        self.out.durable(seq);
     }
 
     pub(crate) fn in_flight_bytes(&self) -> usize {
@@ -183,6 +182,7 @@ impl Machine {
     pub(crate) fn sleep(&mut self) -> Loaded {
         self.phase = Phase::Asleep;
         self.out.shrink();
+        self.leaving.shrink_to_fit();
         let left = Document::empty(self.document.status);
         std::mem::replace(&mut self.document, left).given_away(self.out.last())
     }
@@ -312,10 +312,12 @@ impl Machine {
                 } else {
                     Departure::Delayed
                 };
+                self.leaving
+                    .retain(|socket| socket.connection != connection);
                 self.remove(connection, departure);
             }
-            Command::Revoke { grant } => self.revoke(|connection| connection.grant == grant),
-            Command::RevokeUser { user } => self.revoke(|connection| connection.user == user),
+            Command::Revoke { grant } => self.revoke(|_, of| *of == grant),
+            Command::RevokeUser { user } => self.revoke(|of, _| *of == user),
             Command::Shutdown => self.shut_down(),
             Command::Storage(full) => self.full = full,
             Command::Timer

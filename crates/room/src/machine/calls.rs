@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 use epicenter_identity::{Access, UserId};
-use epicenter_sync::CloseCode;
 use epicenter_update::{EMPTY_UPDATE, StateVector, Update, UpdateError};
 
 use super::Machine;
 use super::document::{Document, Rejection};
+use super::lifetime::deleted;
 use super::updates::{QUOTA, limit_of};
 use crate::action::{Answer, Author, Entry, Note, Tag};
-use crate::command::{CallId, Request, RoomStatus};
-use crate::reason;
+use crate::command::{CallId, ConnectionId, Request, RoomStatus};
 
 impl Machine {
     pub(super) fn call(&mut self, call: CallId, access: &Access, request: Request) {
@@ -132,9 +131,9 @@ impl Machine {
             // What it held stays known, as it stays in the log: it may be restored.
             self.document.status = RoomStatus::Deleted;
             self.out.append(vec![Entry::Deleted]);
-            for id in self.connections.keys() {
-                let reason = reason::ROOM_DELETED.to_owned();
-                self.out.close(*id, CloseCode::RoomDeleted, reason);
+            let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+            for id in ids {
+                self.close_when_durable(deleted(id));
             }
             self.remove_all();
         }

@@ -1,11 +1,12 @@
 //! Opening and closing sockets, their bounded lifetime (`sync.md` 5), and the room's one timer.
 
-use epicenter_identity::{Access, DeviceId};
+use epicenter_identity::{Access, DeviceId, GrantId, UserId};
 use epicenter_sync::{CloseCode, encode_step1};
 
 use super::{Connection, Machine, Noted};
 use crate::action::{Entry, Outgoing};
-use crate::command::{ConnectionId, Millis, RoomStatus};
+use crate::command::{ConnectionId, Millis, RoomStatus, Seq};
+use crate::effect::Close;
 use crate::reason;
 use crate::schedule::Deadline;
 
@@ -18,6 +19,16 @@ pub(super) enum Departure {
     AtOnce,
     /// Everybody is leaving.
     Unannounced,
+}
+
+/// A socket that the room has let go of, and whose close waits for the disk.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) connection: ConnectionId,
+    user: UserId,
+    grant: GrantId,
+    /// It is closed when this entry is durable.
+    after: Seq,
 }
 
 impl Machine {
@@ -35,8 +46,7 @@ impl Machine {
             return;
         }
         if self.document.status == RoomStatus::Deleted {
-            self.out
-                .close(id, CloseCode::RoomDeleted, reason::ROOM_DELETED.to_owned());
+            self.let_go(deleted(id), access.user().clone(), access.grant().clone());
             return;
         }
         if self.connections.len() >= self.config.max_connections
@@ -83,6 +93,32 @@ impl Machine {
         self.forget_closed(id, code);
     }
 
+    /// Closes a socket once the entry that is the reason for it is durable; a revocation does not wait for that.
+    pub(super) fn close_when_durable(&mut self, close: Close) {
+        if let Some(connection) = self.connections.get(&close.connection) {
+            let (user, grant) = (connection.user.clone(), connection.grant.clone());
+            self.let_go(close, user, grant);
+        }
+    }
+
+    fn let_go(&mut self, close: Close, user: UserId, grant: GrantId) {
+        if self.out.in_flight_bytes() > 0 {
+            self.leaving.push(Leaving {
+                connection: close.connection,
+                user,
+                grant,
+                after: self.out.last(),
+            });
+        }
+        self.out.close_held(close);
+    }
+
+    /// The log is durable up to this entry, and the sockets are closed that waited for it.
+    pub(crate) fn durable(&mut self, seq: Seq) {
+        self.out.durable(seq);
+        self.leaving.retain(|socket| socket.after > seq);
+    }
+
     /// Forgets a socket that is being closed with this code.
     pub(super) fn forget_closed(&mut self, id: ConnectionId, code: CloseCode) {
         let refused = code == CloseCode::Unauthorized;
@@ -121,13 +157,18 @@ impl Machine {
         self.arm_timer();
     }
 
-    pub(super) fn revoke(&mut self, ended: impl Fn(&Connection) -> bool) {
-        let revoked: Vec<ConnectionId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| ended(connection))
-            .map(|(id, _)| *id)
-            .collect();
+    pub(super) fn revoke(&mut self, ended: impl Fn(&UserId, &GrantId) -> bool) {
+        let present = self.connections.iter();
+        let present = present
+            .filter(|(_, connection)| ended(&connection.user, &connection.grant))
+            .map(|(id, _)| *id);
+        let leaving = self.leaving.iter();
+        let leaving = leaving
+            .filter(|socket| ended(&socket.user, &socket.grant))
+            .map(|socket| socket.connection);
+        let revoked: Vec<ConnectionId> = present.chain(leaving).collect();
+        self.leaving
+            .retain(|socket| !ended(&socket.user, &socket.grant));
         for id in revoked {
             self.close(id, CloseCode::Unauthorized, reason::INVALID_TOKEN);
         }
@@ -218,5 +259,15 @@ impl Machine {
         if self.armed.take().is_some() {
             self.out.set_timer(None);
         }
+    }
+}
+
+/// The end of a socket of a room that is deleted.
+pub(super) fn deleted(connection: ConnectionId) -> Close {
+    Close {
+        connection,
+        code: CloseCode::RoomDeleted,
+        reason: reason::ROOM_DELETED.to_owned(),
+        last_words: None,
     }
 }

@@ -94,7 +94,7 @@ impl Machine {
             Err(Rejection::Full(full)) => {
                 self.note_refused(id, QUOTA.to_owned(), QUOTA, update.len());
                 // That something is new here depends on what others may have sent just before.
-                self.out.close_with(Close {
+                self.close_when_durable(Close {
                     connection: id,
                     code: CloseCode::TryAgainLater,
                     reason: reason::quota_exceeded(&full),

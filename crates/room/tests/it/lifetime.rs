@@ -1,6 +1,6 @@
 //! How long a socket lives, and what ends it early (`sync.md` 5).
 
-use epicenter_room::{Answer, Command, ConnectionId, Request};
+use epicenter_room::{Answer, Command, ConnectionId, Request, StorageFull, StorageScope};
 use epicenter_sync::CloseCode;
 
 use crate::host::{ADA, BOB, Host, START, Who, access, device};
@@ -195,6 +195,46 @@ fn a_stalled_disk_keeps_no_revoked_socket_open() {
     // The update that was held for it has gone with it.
     assert!(host.take(laptop).is_empty());
     assert_eq!(host.take_lists(bob).len(), 1);
+}
+
+#[test]
+fn a_close_that_waits_for_the_disk_does_not_hide_its_socket_from_a_revocation() {
+    let revoke = |host: &mut Host, who| {
+        host.feed(Command::Revoke {
+            grant: access(who).grant().clone(),
+        });
+    };
+    let mut host = Host::new();
+    let full = host.join(1, ADA, "full");
+    let present = host.join(2, ADA, "present");
+    let bob = host.join(3, BOB, "watch");
+    host.fast_disk = false;
+    host.push(bob, &yjs::set(9, 0, 1));
+    host.feed(Command::Storage(Some(StorageFull {
+        scope: StorageScope::Room,
+        limit: 1,
+        used: 2,
+    })));
+    host.push(full, &yjs::set(8, 0, 1));
+    host.call(1, Request::Delete);
+    let late = host.open(4, ADA, "late");
+    let late_bob = host.open(5, BOB, "late");
+    assert!(host.closed.is_empty(), "nothing is on disk yet");
+    revoke(&mut host, ADA);
+    for socket in [full, present, late] {
+        assert_eq!(code(&host, socket), Some(CloseCode::Unauthorized));
+    }
+    assert_eq!(host.closed.len(), 3);
+
+    host.sent.clear();
+    host.disk_all();
+    for socket in [bob, late_bob] {
+        assert_eq!(code(&host, socket), Some(CloseCode::RoomDeleted));
+    }
+    revoke(&mut host, BOB);
+    for socket in [full, present, late] {
+        assert!(host.take(socket).is_empty());
+    }
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn asleep(sockets: u64) -> isize {
 fn a_sleeping_room_is_small() {
     let (one, two, twenty) = (asleep(1), asleep(2), asleep(20));
     let room = size_of::<Room>();
-    // Measured: 640 bytes, and on the heap 408 for one socket, 816 for two, 493 for each of many.
-    assert!(room <= 640, "{room} bytes before any socket");
+    // Measured: 664 bytes, and on the heap 408 for one socket, 816 for two, 493 for each of many.
+    assert!(room <= 664, "{room} bytes before any socket");
     assert!(one <= 450, "{one} bytes of heap for one socket");
     assert!(two <= 880, "{two} bytes of heap for two sockets");
     assert!((twenty - two) / 18 <= 530, "{twenty} bytes for twenty");
