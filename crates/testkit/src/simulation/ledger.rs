@@ -85,6 +85,8 @@ impl Content {
 struct Account {
     /// On disk now.
     durable: Content,
+    /// On disk at some time of this life of the room: a disk that lies can forget it while the hub still has it.
+    present: Content,
     /// On disk now or in a life of the room that has ended.
     ever: Content,
     /// Others have it from the hub.
@@ -152,8 +154,9 @@ impl Ledger {
         } else {
             account.seen = Content::default();
         }
-        account.durable = content.clone();
+        account.present.add(&content);
         account.ever.add(&content);
+        account.durable = content;
     }
 
     /// A room's log was replaced: it says no less than before.
@@ -203,6 +206,14 @@ impl Ledger {
         (account.lives, account.durable)
     }
 
+    /// What of this has not been on disk in the present life of the room, if there is anything.
+    pub(super) fn lacks_in_life(&self, room: &RoomName, content: &Content) -> Option<String> {
+        let rooms = lock(&self.rooms);
+        let present = rooms.get(room).map(|account| account.present.clone());
+        let present = present.unwrap_or_default();
+        (!present.covers(content)).then(|| present.lacks(content))
+    }
+
     /// Whether the disk may forget what it said it had.
     pub(super) fn forgives(&self) -> bool {
         self.forgives
@@ -220,11 +231,13 @@ impl Account {
     fn begin_life(&mut self) {
         self.lives += 1;
         self.durable = Content::default();
+        self.present = Content::default();
         self.seen = Content::default();
     }
 
     fn gain(&mut self, content: &Content) {
         self.durable.add(content);
+        self.present.add(content);
         self.ever.add(content);
     }
 }

@@ -184,9 +184,10 @@ impl World {
                     return;
                 };
                 self.ledger.show(&name, "an HTTP caller", &content);
-                let (lives, durable) = self.ledger.durable(&name);
-                if lives == call.lives && !durable.covers(&content) {
-                    let lacks = durable.lacks(&content);
+                let (lives, _) = self.ledger.durable(&name);
+                if lives == call.lives
+                    && let Some(lacks) = self.ledger.lacks_in_life(&name, &content)
+                {
                     self.scene.violate(|| {
                         format!(
                             "{name}: a caller is shown {lacks} of a life of the room that has ended"
