@@ -114,8 +114,8 @@ impl ModelCall {
         let usage = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12});
         let usage = json!({"id": "c", "model": "parrot", "choices": [], "usage": usage});
         self.send(&usage.to_string());
-        self.send("[DONE]");
-        self.write("0\r\n\r\n");
+        // In one piece: the hub may leave when it has heard that all is said.
+        self.write("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     }
 
     /// Answers with an error instead.
