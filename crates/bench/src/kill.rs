@@ -38,8 +38,10 @@ const REOPENING_ROUNDS: usize = 3;
 const AFTER_OPENING: std::ops::Range<u64> = 0..60;
 /// Edits that are sent at once before the kill, so that it finds some on their way to the disk.
 const LAST_BURST: std::ops::Range<u64> = 50..400;
-/// Between this burst and the kill.
-const MICROSECONDS_AFTER: std::ops::Range<u64> = 0..8_000;
+/// Between this burst and the kill: a fast disk has all of it after some milliseconds.
+const MICROSECONDS_AFTER: std::ops::Range<u64> = 0..2_000;
+/// One in so many rounds must have found some on their way, or the kills prove nothing.
+const ROUNDS_FOR_A_FLIGHT: usize = 5;
 /// For what the server had sent to arrive after it is gone.
 const SETTLE: Duration = Duration::from_secs(5);
 const OPEN_DEADLINE: Duration = Duration::from_secs(20);
@@ -101,7 +103,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             problems.push(format!("{name} lost what somebody had received"));
         }
         let with_flight = rounds.iter().filter(|round| round.in_flight > 0).count();
-        if program.kind.waits_for_the_disk() && with_flight * 2 < rounds.len() {
+        if program.kind.waits_for_the_disk() && with_flight * ROUNDS_FOR_A_FLIGHT < rounds.len() {
             problems.push(format!(
                 "{name}: only {with_flight} rounds had updates in flight"
             ));
