@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use self::asking::{Answered, Asker, Asks, Target};
 use self::upstream::{Pace, Upstream};
@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// Milliseconds between two words
     #[arg(long, default_value_t = 100)]
     pause: u64,
+    /// Seconds after which an answer that has not ended counts as none
+    #[arg(long, default_value_t = 600)]
+    patience: u64,
 }
 
 /// Whom is asked.
@@ -73,6 +76,8 @@ struct Figures {
     /// In nanoseconds.
     first_words: Vec<u64>,
     delays: Vec<u64>,
+    /// Of the answers at once, those that came whole, and how long all of them took.
+    whole: usize,
     streams_took: Duration,
     idle_bytes: Option<u64>,
     peak_bytes: Option<u64>,
@@ -219,7 +224,7 @@ impl Options {
             let mut asker = Asker::open(&site.target, upstream).await?;
             let mut took = Vec::new();
             for _ in 0..count / self.clients {
-                let answered = asker.ask(pace).await?;
+                let answered = asker.ask(pace, self.patience()).await?;
                 took.push(u64::try_from(answered.first_word.as_nanos())?);
             }
             anyhow::Ok(took)
@@ -253,12 +258,12 @@ impl Options {
         let (cpu_before, began) = (cpu()?, Instant::now());
         let client = async || {
             let mut asker = Asker::open(&site.target, upstream).await?;
-            asker.ask(pace).await
+            asker.ask(pace, self.patience()).await
         };
-        let mut streams = std::pin::pin!(try_join_all((0..self.streams).map(|_| client())));
-        let answered: Vec<Answered> = loop {
+        let mut streams = std::pin::pin!(join_all((0..self.streams).map(|_| client())));
+        let outcomes: Vec<anyhow::Result<Answered>> = loop {
             tokio::select! {
-                answered = &mut streams => break answered?,
+                outcomes = &mut streams => break outcomes,
                 () = tokio::time::sleep(LOOK) => {
                     figures.peak_bytes = figures.peak_bytes.max(resident()?);
                 }
@@ -266,11 +271,25 @@ impl Options {
         };
         figures.streams_took = began.elapsed();
         figures.cpu = cpu()?.zip(cpu_before).map(|(after, before)| after - before);
-        figures.delays = answered
-            .into_iter()
-            .flat_map(|answered| answered.delays)
-            .collect();
+        let mut failure = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(answered) => {
+                    figures.whole += 1;
+                    figures.delays.extend(answered.delays);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            // How many there were stands in the table.
+            tell(&format!("  an answer failed: {error:#}"));
+        }
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
     }
 
     fn table(&self, names: Vec<&'static str>, mut all: Vec<Figures>) -> Table {
@@ -306,13 +325,14 @@ impl Options {
         let mut delays = |percent| -> Vec<Option<f64>> {
             let of = |figures: &mut Figures| percentile(&mut figures.delays, percent) as f64;
             all.iter_mut()
-                .map(|figures| Some(of(figures) / 1e6))
+                .map(|figures| (figures.whole > 0).then(|| of(figures) / 1e6))
                 .collect()
         };
         let (delay_median, delay_p99) = (delays(50), delays(99));
+        let row = |value: fn(&Figures) -> Option<f64>| all.iter().map(value).collect();
+        table.row("came whole", 0, row(|figures| Some(figures.whole as f64)));
         table.row("a word travels, p50, ms", 2, delay_median);
         table.row("a word travels, p99, ms", 2, delay_p99);
-        let row = |value: fn(&Figures) -> Option<f64>| all.iter().map(value).collect();
         let mebibytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
         table.row(
             "all of them took, s",

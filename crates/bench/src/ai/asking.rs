@@ -10,8 +10,6 @@ use tokio::time::timeout;
 
 use super::upstream::{DIGITS, MARK, Pace, Upstream};
 
-const DEADLINE: Duration = Duration::from_secs(120);
-
 /// Whom to ask, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -86,12 +84,12 @@ impl Asker {
         })
     }
 
-    /// Asks and reads the answer to its end.
-    pub(super) async fn ask(&mut self, pace: Pace) -> anyhow::Result<Answered> {
+    /// Asks and reads the answer to its end, for no longer than `patience`.
+    pub(super) async fn ask(&mut self, pace: Pace, patience: Duration) -> anyhow::Result<Answered> {
         let request = self.target.request(pace);
-        timeout(DEADLINE, self.exchange(&request, pace))
+        timeout(patience, self.exchange(&request, pace))
             .await
-            .context("no answer in time")?
+            .with_context(|| format!("no whole answer within {patience:?}"))?
     }
 
     async fn exchange(&mut self, request: &str, pace: Pace) -> anyhow::Result<Answered> {
