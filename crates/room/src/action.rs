@@ -227,6 +227,8 @@ pub enum Note {
         by: Option<Author>,
         /// How much was dropped.
         bytes: usize,
+        /// Whether it is the first time for this sender since all of theirs was taken in, and so worth a line in the log.
+        is_first: bool,
     },
     /// Everything that this author has was taken in: what was refused before is settled.
     UpdatesAccepted {

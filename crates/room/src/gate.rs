@@ -9,6 +9,7 @@
 //! * Of several counts of saved updates that become free together, each connection gets the last one.
 //! * Nothing leaves for a receiver that was closed, answered or lost meanwhile.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -31,7 +32,8 @@ pub(crate) struct Gate {
     held: VecDeque<(Seq, Held)>,
     held_bytes: usize,
     connections: SortedMap<ConnectionId, Option<Box<Building>>>,
-    calls: BTreeSet<CallId>,
+    /// Calls that are owed an answer, and the state that is being built for each.
+    calls: BTreeMap<CallId, Option<Ticket>>,
     tickets: BTreeMap<Ticket, Destination>,
     last_ticket: u64,
     max_behind_bytes: usize,
@@ -78,7 +80,7 @@ impl Gate {
             held: VecDeque::new(),
             held_bytes: 0,
             connections: SortedMap::default(),
-            calls: BTreeSet::new(),
+            calls: BTreeMap::new(),
             tickets: BTreeMap::new(),
             last_ticket: 0,
             max_behind_bytes,
@@ -102,7 +104,13 @@ impl Gate {
 
     /// A call that is owed an answer from now on; false if this id is owed one already.
     pub(crate) fn call_opened(&mut self, call: CallId) -> bool {
-        self.calls.insert(call)
+        match self.calls.entry(call) {
+            Entry::Vacant(place) => {
+                place.insert(None);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
     }
 
     /// The socket is gone; what is held for it will be dropped. False if it was not open.
@@ -119,7 +127,13 @@ impl Gate {
 
     /// The caller is gone or answered. False if it was not waiting.
     pub(crate) fn call_gone(&mut self, call: CallId) -> bool {
-        self.calls.remove(&call)
+        let Some(ticket) = self.calls.remove(&call) else {
+            return false;
+        };
+        if let Some(ticket) = ticket {
+            self.tickets.remove(&ticket);
+        }
+        true
     }
 
     /// Takes one effect of the machine; effects must come in the order they were emitted.
@@ -181,6 +195,15 @@ impl Gate {
         actions.push(Action::Discard);
     }
 
+    /// Whether anybody still waits for this state.
+    pub(crate) fn is_building(&self, ticket: Ticket) -> bool {
+        self.tickets.contains_key(&ticket)
+    }
+
+    pub(crate) fn states_being_built(&self) -> usize {
+        self.tickets.len()
+    }
+
     /// A connection for which too much waits behind a state that is being built.
     pub(crate) fn take_overflowed(&mut self) -> Option<ConnectionId> {
         self.overflowed.pop()
@@ -210,7 +233,7 @@ impl Gate {
         self.held.shrink_to_fit();
         self.overflowed.shrink_to_fit();
         if self.calls.is_empty() {
-            self.calls = BTreeSet::new();
+            self.calls = BTreeMap::new();
         }
         if self.tickets.is_empty() {
             self.tickets = BTreeMap::new();
@@ -262,8 +285,10 @@ impl Gate {
                 state_vector,
                 upto,
             } => {
-                if self.calls.contains(&call) {
-                    self.build(Destination::Call(call, tag), state_vector, upto, actions);
+                if self.calls.contains_key(&call) {
+                    let to = Destination::Call(call, tag);
+                    let ticket = self.build(to, state_vector, upto, actions);
+                    self.calls.insert(call, Some(ticket));
                 }
             }
             Held::Send { to, .. } | Held::SendState { to, .. } | Held::Saved { to, .. } => {
@@ -375,7 +400,7 @@ impl Gate {
                 reason: reason.to_owned(),
             });
         }
-        for call in std::mem::take(&mut self.calls) {
+        for call in std::mem::take(&mut self.calls).into_keys() {
             actions.push(Action::Answer {
                 call,
                 answer: answer.clone(),

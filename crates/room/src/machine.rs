@@ -71,7 +71,8 @@ enum Phase {
 struct Waiting {
     command: Command,
     came_at: Millis,
-    /// A frame whose socket its peer has closed since: the update counts, as it came before.
+    /// A frame whose socket was closed since, by its peer or because its time was over: the update counts, as it came
+    /// before.
     is_orphan: bool,
 }
 
@@ -251,7 +252,7 @@ impl Machine {
                 if let Command::Disconnected { connection, .. } = &command
                     && self.connections.contains_key(connection)
                 {
-                    orphan_waiting(waiting, *connection);
+                    orphan(waiting, *connection);
                 }
                 forget_waiting(waiting, &command, &mut self.out);
                 self.apply(command, self.now);
@@ -368,6 +369,13 @@ impl Machine {
         }
     }
 
+    /// The frames of an open socket that wait for the log outlive it.
+    fn orphan_waiting(&mut self, gone: ConnectionId) {
+        if let Phase::Loading(waiting) = &mut self.phase {
+            orphan(waiting, gone);
+        }
+    }
+
     fn note_dropped(&mut self, id: ConnectionId, kind: u8, what: &'static str) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -381,8 +389,7 @@ impl Machine {
     }
 }
 
-/// The frames of a socket that was open and is closed by its peer outlive it.
-fn orphan_waiting(waiting: &mut [Waiting], gone: ConnectionId) {
+fn orphan(waiting: &mut [Waiting], gone: ConnectionId) {
     for waiting in waiting {
         if matches!(&waiting.command, Command::Frame { connection, .. } if *connection == gone) {
             waiting.is_orphan = true;

@@ -6,7 +6,8 @@ use crate::command::Millis;
 /// A second in the unit that the bucket is kept in.
 const SECOND_US: u64 = 1_000_000;
 
-/// The bucket of one connection. Both hosts read a socket more slowly by the same rule.
+/// The bucket of one connection. The rule is not the native host's own, so that a second one would read a socket as
+/// slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     full_at_us: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epicenter_identity::RoomName;
 
 use crate::action::Action;
-use crate::command::{Command, Loaded, Millis};
+use crate::command::{Command, Loaded, Millis, Ticket};
 use crate::config::RoomConfig;
 use crate::gate::Gate;
 use crate::machine::Machine;
@@ -117,6 +117,16 @@ impl Room {
     /// Whether the document is in memory or being read.
     pub fn is_awake(&self) -> bool {
         self.machine.is_awake()
+    }
+
+    /// Whether anybody still waits for the state that was asked for under this ticket.
+    pub fn wants(&self, ticket: Ticket) -> bool {
+        self.gate.is_building(ticket)
+    }
+
+    /// States that somebody waits for: at most one for each socket and call.
+    pub fn states_wanted(&self) -> usize {
+        self.gate.states_being_built()
     }
 
     /// Open sockets.

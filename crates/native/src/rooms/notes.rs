@@ -39,9 +39,15 @@ pub(super) fn note_down(slot: &Slot, note: Note) {
             tracing::warn!(room.name = %name, reason, update_bytes = bytes, "an update was refused and its connection closed");
             refuse(by, &reason, bytes);
         }
-        Note::PendingDropped { by, bytes } => {
+        Note::PendingDropped {
+            by,
+            bytes,
+            is_first,
+        } => {
             stats.pending_dropped.add(1);
-            tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
+            if is_first {
+                tracing::warn!(room.name = %name, update_bytes = bytes, "pending structs passed the room's limit and were dropped");
+            }
             refuse(by, "pending-limit", bytes);
         }
         Note::UpdatesAccepted { by } => shared.refusals.settle(name, by.as_ref()),

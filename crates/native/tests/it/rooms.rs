@@ -35,6 +35,16 @@ struct Desk {
     alarm: Mutex<Option<Millis>>,
 }
 
+impl Desk {
+    fn next_turn(&self) -> Option<Arc<Slot>> {
+        self.turns.lock().unwrap().pop_front()
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        self.jobs.lock().unwrap().pop_front()
+    }
+}
+
 impl RoomHost for Desk {
     fn now(&self) -> Millis {
         Millis(self.now.load(Ordering::SeqCst))
@@ -89,16 +99,13 @@ impl Stage {
     /// Runs turns and jobs until there are none.
     fn run(&self) {
         loop {
-            let turn = self.desk.turns.lock().unwrap().pop_front();
-            let Some(slot) = turn else {
-                let job = self.desk.jobs.lock().unwrap().pop_front();
-                match job {
-                    Some(job) => job(),
-                    None => return,
-                }
-                continue;
-            };
-            slot.turn();
+            if let Some(slot) = self.desk.next_turn() {
+                slot.turn();
+            } else if let Some(job) = self.desk.next_job() {
+                job();
+            } else {
+                return;
+            }
         }
     }
 
@@ -229,6 +236,51 @@ fn access(grant: &str) -> Access {
 fn update(typist: &mut Typist) -> Message {
     let update = Bytes::from(typist.types("x"));
     Message::Binary(epicenter_sync::encode_update(&update))
+}
+
+#[test]
+fn states_for_sockets_that_are_gone_are_not_built() {
+    let stage = Stage::new(
+        RoomConfig::default(),
+        EngineConfig::default(),
+        LimitsConfig::default(),
+    );
+    let room = stage.rooms.enter(&room_name("notes")).unwrap();
+    let peer = Arc::new(Peer::default());
+    let first = stage.join(&room, "first", &peer);
+    stage.until("what a socket is told first", || {
+        !peer.heard.lock().unwrap().is_empty()
+    });
+    let step1 = || Message::Binary(epicenter_sync::encode_step1(&[0]));
+    let turns = || {
+        while let Some(slot) = stage.desk.next_turn() {
+            slot.turn();
+        }
+    };
+    room.try_deliver(first.says(step1())).unwrap();
+    turns();
+    for _ in 0..100 {
+        let socket = stage.join(&room, "second", &Arc::default());
+        room.try_deliver(socket.says(step1())).unwrap();
+        turns();
+        let gone = Input::Disconnected {
+            connection: socket.connection,
+            code: None,
+        };
+        room.try_deliver(gone).unwrap();
+        turns();
+    }
+    let last = stage.join(&room, "third", &Arc::default());
+    room.try_deliver(last.says(step1())).unwrap();
+    turns();
+    let mut built = 0;
+    while let Some(job) = stage.desk.next_job() {
+        built += 1;
+        job();
+        turns();
+    }
+    assert_eq!(built, 2, "for the first and for the last");
+    assert_eq!(last.close(), None);
 }
 
 /// A tombstone wants no compaction; each attempt was useless, and the next one kept the room in memory for ever.

@@ -1,5 +1,6 @@
 //! Quotas, reports and restoring on the hub that ships (`sync.md` 1 to 3).
 
+use epicenter_native::config::HostConfig;
 use epicenter_sync::Frame;
 use epicenter_testkit::{HttpRequest, Received, TestHub, TestSocket, TestUser, Typist};
 
@@ -73,6 +74,41 @@ async fn a_full_room_is_read_and_takes_nothing_new() {
         status(&hub, &ada, "GET", &ada.room_path("notes")).await,
         200
     );
+}
+
+#[tokio::test]
+async fn a_room_that_begins_anew_has_all_its_bytes_and_one_that_comes_back_has_used_them() {
+    let small = |config: &mut HostConfig| config.limits.max_room_bytes = 10;
+    let hub = TestHub::start_with(small).await;
+    let ada = hub.user("ada@example.test").await;
+    let path = ada.room_path("notes");
+    let mut typist = Typist::new(5);
+    for begins_anew in [true, false] {
+        let mut phone = hub.open(&ada, "notes", "phone").await;
+        let mut laptop = hub.open(&ada, "notes", "laptop").await;
+        phone.drain().await;
+        laptop.drain().await;
+        typist = Typist::new(5);
+        let first = typist.types("enough to fill it");
+        phone.send_update(&first).await;
+        assert_eq!(laptop.next_update().await, first);
+        assert_eq!(status(&hub, &ada, "DELETE", &path).await, 204);
+        if begins_anew {
+            assert_eq!(status(&hub, &ada, "PUT", &path).await, 201);
+        }
+    }
+    // The next process reads the tombstone, of which nothing counts.
+    let hub = hub.restart_with(small).await;
+    let ada = hub.user("ada@example.test").await;
+    assert_eq!(status(&hub, &ada, "GET", &path).await, 410);
+    assert_eq!(
+        status(&hub, &ada, "POST", &format!("{path}/restore")).await,
+        204
+    );
+    let mut phone = hub.open(&ada, "notes", "phone").await;
+    phone.drain().await;
+    phone.send_update(&typist.types("more")).await;
+    assert_full(phone.closed().await, "room");
 }
 
 #[tokio::test]

@@ -184,7 +184,11 @@ fn what_carries_no_document_data_never_waits() {
         first: Seq(1),
         entries: vec![Entry::Created],
     };
-    let note = Note::PendingDropped { by: None, bytes: 1 };
+    let note = Note::PendingDropped {
+        by: None,
+        bytes: 1,
+        is_first: true,
+    };
     let mut scene = Scene::new();
     scene.after(1, send(ADA, "held"));
     assert_eq!(scene.now(Immediate::Load), [Action::Load]);

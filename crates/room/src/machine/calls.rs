@@ -38,7 +38,7 @@ impl Machine {
     }
 
     fn snapshot(&mut self, call: CallId, if_none_match: &[Tag]) {
-        let tag = self.document.tag(&self.config.limits);
+        let tag = self.document.tag();
         if if_none_match.contains(&tag) {
             self.out.answer(call, Answer::NotModified { tag });
         } else {
@@ -59,7 +59,11 @@ impl Machine {
             match self.take_update(None, update) {
                 Ok(0) => self.out.note(Note::UpdatesAccepted { by }),
                 Ok(bytes) => {
-                    self.out.note(Note::PendingDropped { by, bytes });
+                    self.out.note(Note::PendingDropped {
+                        by,
+                        bytes,
+                        is_first: true,
+                    });
                     let limit = self.config.max_pending_bytes as u64;
                     self.out.answer(call, Answer::PendingFull { limit });
                     return;
@@ -70,7 +74,7 @@ impl Machine {
                 }
             }
         }
-        let tag = self.document.tag(&self.config.limits);
+        let tag = self.document.tag();
         if self.lacks_nothing(&state_vector, update, if_none_match.contains(&tag)) {
             self.out.answer(call, Answer::UpToDate { tag });
         } else {

@@ -15,6 +15,13 @@ use super::Machine;
 use crate::action::{Entry, Note, Tag};
 use crate::command::{Loaded, RoomStatus, Seq, StorageFull};
 
+/// What waits was accepted under the limits of its day; looking at it again knows none.
+const STORED: Limits = Limits {
+    max_structs: u32::MAX,
+    max_state_vector_entries: u32::MAX,
+    max_nesting: u32::MAX,
+};
+
 /// What a room knows of its document.
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -103,9 +110,9 @@ impl Document {
     }
 
     /// The tag of what a reader gets now.
-    pub(super) fn tag(&self, limits: &Limits) -> Tag {
+    pub(super) fn tag(&self) -> Tag {
         let pending = self.pending.as_ref();
-        let pending = pending.and_then(|pending| Update::parse(&pending.bytes, limits).ok());
+        let pending = pending.and_then(|pending| Update::parse(&pending.bytes, &STORED).ok());
         Tag(snapshot_tag(
             &self.state_vector,
             &self.deletes,
@@ -124,7 +131,7 @@ impl Document {
         let parts = ingest(&update, &self.state_vector);
         let waiting = parts.pending.map(Bytes::from);
         if let Some(full) = room.full {
-            let is_new = |waiting| self.would_wait_longer(waiting, limits);
+            let is_new = |waiting| self.would_wait_longer(waiting);
             if !parts.advanced.is_empty() || waiting.as_ref().is_some_and(is_new) {
                 return Err(Rejection::Full(full));
             }
@@ -152,9 +159,9 @@ impl Document {
     }
 
     /// Whether this would add to what waits already.
-    fn would_wait_longer(&self, waiting: &Bytes, limits: &Limits) -> bool {
+    fn would_wait_longer(&self, waiting: &Bytes) -> bool {
         let held = self.pending.as_ref().map(|held| &held.bytes);
-        held.is_none_or(|held| join([held, waiting], limits).as_ref() != Some(held))
+        held.is_none_or(|held| join([held, waiting]).as_ref() != Some(held))
     }
 
     /// Whether anything of this was new.
@@ -167,7 +174,8 @@ impl Document {
         is_new
     }
 
-    /// Joins what newly waits with what is waiting, and frees what has become ready.
+    /// Joins what newly waits with what is waiting, and frees what has become ready. What newly waits is dropped if all that
+    /// would wait then is beyond a limit; what is waiting stays.
     fn settle(
         &mut self,
         waiting: Option<Bytes>,
@@ -181,7 +189,7 @@ impl Document {
             (Some(held), None) => Some(held.bytes.clone()),
             (held, Some(waiting)) => {
                 let held = held.as_ref().map(|held| &held.bytes);
-                join(held.into_iter().chain([waiting]), limits)
+                join(held.into_iter().chain([waiting]))
             }
             (None, None) => None,
         };
@@ -199,15 +207,15 @@ impl Document {
             .unwrap_or_default();
         let mut rest = joined
             .as_ref()
-            .and_then(|joined| self.examine(joined, limits, &mut absorbed.freed));
+            .and_then(|joined| self.examine(joined, &mut absorbed.freed));
         let is_too_much = joined.is_none()
-            || rest
-                .as_ref()
-                .is_some_and(|rest| rest.bytes.len() > max_pending_bytes);
+            || rest.as_ref().is_some_and(|rest| {
+                rest.bytes.len() > max_pending_bytes || Update::parse(&rest.bytes, limits).is_err()
+            });
         match waiting {
             Some(waiting) if is_too_much && !adds_nothing => {
                 absorbed.dropped = waiting.len();
-                rest = held.and_then(|held| self.examine(&held.bytes, limits, &mut absorbed.freed));
+                rest = held.and_then(|held| self.examine(&held.bytes, &mut absorbed.freed));
             }
             Some(waiting) if rest.is_some() && !adds_nothing => absorbed.waiting = Some(waiting),
             _ => {}
@@ -219,20 +227,15 @@ impl Document {
     }
 
     /// Takes what is ready out of an update that was waiting; returns what still has to wait.
-    fn examine(
-        &mut self,
-        waiting: &Bytes,
-        limits: &Limits,
-        freed: &mut Vec<Bytes>,
-    ) -> Option<Box<Pending>> {
-        let update = Update::parse(waiting, limits).ok()?;
+    fn examine(&mut self, waiting: &Bytes, freed: &mut Vec<Bytes>) -> Option<Box<Pending>> {
+        let update = Update::parse(waiting, &STORED).ok()?;
         let parts = ingest(&update, &self.state_vector);
         if self.advance(&parts.advanced, &parts.deletes) {
             freed.extend(ready_bytes(parts.ready, waiting));
         }
         let rest = Bytes::from(parts.pending?);
-        let bytes = join([&rest], limits)?;
-        let summary = Update::parse(&bytes, limits).ok()?.summary();
+        let bytes = join([&rest])?;
+        let summary = Update::parse(&bytes, &STORED).ok()?.summary();
         let watched = summary
             .structs
             .keys()
@@ -248,11 +251,10 @@ impl Document {
     }
 }
 
-/// Merges updates; None if the result is more than the limits allow.
-fn join<'a>(updates: impl IntoIterator<Item = &'a Bytes>, limits: &Limits) -> Option<Bytes> {
+/// Merges updates; None if one of them is none.
+fn join<'a>(updates: impl IntoIterator<Item = &'a Bytes>) -> Option<Bytes> {
     let updates: Vec<&Bytes> = updates.into_iter().collect();
-    let merged = Bytes::from(merge_bytes(&updates, limits).ok()?);
-    Update::parse(&merged, limits).is_ok().then_some(merged)
+    merge_bytes(&updates, &STORED).ok().map(Bytes::from)
 }
 
 fn ready_bytes(ready: Ready, whole: &Bytes) -> Option<Bytes> {
@@ -278,20 +280,72 @@ impl Machine {
         };
         let mut absorbed = Absorbed::default();
         // What is stored stays, whatever the limit is today.
-        self.document.settle(
-            Some(pending),
-            true,
-            &self.config.limits,
-            usize::MAX,
-            &mut absorbed,
-        );
+        self.document
+            .settle(Some(pending), true, &STORED, usize::MAX, &mut absorbed);
         if absorbed.dropped > 0 {
             self.out.note(Note::PendingDropped {
                 by: None,
                 bytes: absorbed.dropped,
+                is_first: true,
             });
         }
         self.out
             .append(absorbed.freed.into_iter().map(Entry::Ready).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::RoomConfig;
+
+    /// `meta.a = 1`, by a client at a clock; laid out as in `tests/it/yjs.rs`.
+    fn set(client: u8, clock: u8) -> Bytes {
+        let mut update = vec![0, 0, 1, client, 0, 0, 1, 0x28];
+        update.extend([8, 5, b'm', b'e', b't', b'a', b'a', 4, 1]);
+        update.extend([1, 1, 0, 1, 1, 1, 1, clock, 0x7d, 1, 0]);
+        Bytes::from(update)
+    }
+
+    #[test]
+    fn what_is_stored_waits_whatever_the_limit_is_today() {
+        let limits = Limits {
+            max_structs: 1,
+            ..Limits::default()
+        };
+        let config = RoomConfig {
+            limits: limits.clone(),
+            ..RoomConfig::default()
+        };
+        let (eight, nine) = (set(8, 1), set(9, 1));
+        let stored = join([&eight, &nine]).unwrap();
+        assert!(Update::parse(&stored, &limits).is_err());
+        let mut machine = Machine::new(Arc::new(config));
+        machine.take_over(Loaded {
+            status: RoomStatus::Live,
+            last: Seq(3),
+            state_vector: StateVector::default(),
+            deletes: DeleteSet::default(),
+            pending: Some(stored),
+            is_purged: false,
+        });
+        let mut absorb = |update: &Bytes| {
+            let room = Room {
+                limits: &limits,
+                max_pending_bytes: usize::MAX,
+                full: None,
+            };
+            machine.document.absorb(update, room).unwrap()
+        };
+        assert_eq!(absorb(&nine).dropped, 0, "it waits already");
+        assert!(
+            absorb(&set(7, 1)).dropped > 0,
+            "the limit is for what comes"
+        );
+        assert_eq!(absorb(&set(9, 0)).freed, [nine]);
+        assert_eq!(absorb(&set(8, 0)).freed, [eight]);
+        assert!(!machine.document.has_pending());
     }
 }

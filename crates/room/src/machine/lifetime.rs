@@ -210,6 +210,8 @@ impl Machine {
             .map(|(id, _)| *id)
             .collect();
         for id in expired {
+            // What waits for the log came before, and counts.
+            self.orphan_waiting(id);
             self.close(id, CloseCode::LifetimeOver, reason::LIFETIME);
         }
     }

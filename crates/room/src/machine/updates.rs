@@ -27,9 +27,14 @@ impl Machine {
     pub(super) fn binary_frame(&mut self, id: ConnectionId, message: &Bytes) {
         match Frame::parse(message) {
             Ok(Frame::Step1(state_vector)) => {
+                let bytes = state_vector.len();
                 match StateVector::decode(&state_vector, &self.config.limits) {
                     Ok(state_vector) => self.out.send_state(id, state_vector),
-                    Err(_) => self.note_dropped(id, Noted::STATE_VECTOR, "state vector"),
+                    Err(UpdateError::Malformed { .. }) => {
+                        self.note_dropped(id, Noted::STATE_VECTOR, "state vector");
+                    }
+                    // Dropped, it would leave a client without an answer that documents would have understood.
+                    Err(error) => self.refuse_frame(id, &error, bytes, None),
                 }
             }
             Ok(Frame::Step2(update)) => {
@@ -79,17 +84,8 @@ impl Machine {
                 self.note_dropped(id, Noted::UPDATE, "update");
             }
             Err(Rejection::Update(error)) => {
-                let (words, limit) = (error.to_string(), limit_of(&error));
-                let close_reason = reason::update_refused(&words, limit);
-                self.note_refused(id, words, limit, update.len());
-                // What is wrong with it the sender can know from its own bytes.
-                self.out.close_now_with(Close {
-                    connection: id,
-                    code: CloseCode::UpdateRefused,
-                    reason: close_reason,
-                    last_words: self.refused(id, limit),
-                });
-                self.forget_closed(id, CloseCode::UpdateRefused);
+                let last_words = self.refused(id, limit_of(&error));
+                self.refuse_frame(id, &error, update.len(), last_words);
             }
             Err(Rejection::Full(full)) => {
                 self.note_refused(id, QUOTA.to_owned(), QUOTA, update.len());
@@ -105,6 +101,26 @@ impl Machine {
         }
         self.report_saved(id);
         is_whole
+    }
+
+    /// Closes a socket for what is wrong with its frame, which its sender can know from its own bytes.
+    fn refuse_frame(
+        &mut self,
+        id: ConnectionId,
+        error: &UpdateError,
+        bytes: usize,
+        last_words: Option<Bytes>,
+    ) {
+        let (words, limit) = (error.to_string(), limit_of(error));
+        let reason = reason::update_refused(&words, limit);
+        self.note_refused(id, words, limit, bytes);
+        self.out.close_now_with(Close {
+            connection: id,
+            code: CloseCode::UpdateRefused,
+            reason,
+            last_words,
+        });
+        self.forget_closed(id, CloseCode::UpdateRefused);
     }
 
     /// Stores what an update brings and passes it on; returns how many bytes had to be dropped.
@@ -245,9 +261,12 @@ impl Machine {
             return;
         };
         connection.noted.forget(Noted::ACCEPTED);
-        if connection.noted.first(Noted::PENDING) {
-            self.out.note(Note::PendingDropped { by, bytes });
-        }
+        let is_first = connection.noted.first(Noted::PENDING);
+        self.out.note(Note::PendingDropped {
+            by,
+            bytes,
+            is_first,
+        });
     }
 
     /// A step 2 holds whatever its sender has and the hub lacked: once it is taken in whole, nothing of this device is

@@ -1,7 +1,7 @@
 //! Opening a connection and the two steps of the Yjs handshake (`sync.md` 2).
 
 use bytes::Bytes;
-use epicenter_room::{Command, ConnectionId, Entry, Note, Outgoing, RoomConfig};
+use epicenter_room::{Command, ConnectionId, Entry, Note, Outgoing, Request, RoomConfig};
 use epicenter_sync::{CloseCode, Frame, encode_step1};
 use epicenter_update::{StateVector, Update};
 
@@ -105,6 +105,49 @@ fn unreadable_frames_are_dropped_and_noted_once_a_kind() {
         .collect();
     assert_eq!(kinds, ["frame", "state vector", "update"]);
     assert!(host.notes.len() > kinds.len(), "each frame is noted");
+}
+
+#[test]
+fn a_state_vector_that_documents_would_read_and_the_room_does_not_closes_its_socket() {
+    let mut host = Host::new();
+    let laptop = host.join(1, ADA, "laptop");
+    // One client twice.
+    host.binary(laptop, encode_step1(&[2, 5, 1, 5, 1]));
+    assert_eq!(host.closed[&laptop].0, CloseCode::UpdateRefused);
+    assert!(
+        matches!(&host.notes[..], [Note::UpdateRefused { .. }]),
+        "{:?}",
+        host.notes
+    );
+}
+
+#[test]
+fn nobody_waits_for_a_state_whose_receiver_is_gone() {
+    let mut host = Host::new();
+    host.fast_builder = false;
+    let laptop = host.join(1, ADA, "laptop");
+    let phone = host.join(2, ADA, "phone");
+    for socket in [laptop, phone] {
+        host.binary(socket, encode_step1(&[0]));
+    }
+    let call = host.call(
+        3,
+        Request::Snapshot {
+            if_none_match: Vec::new(),
+        },
+    );
+    assert_eq!(host.room.states_wanted(), 3);
+    host.leave(laptop, None);
+    host.feed(Command::HangUp { call });
+    let wanted: Vec<bool> = host
+        .builds
+        .iter()
+        .map(|(ticket, ..)| host.room.wants(*ticket))
+        .collect();
+    assert_eq!(
+        (wanted, host.room.states_wanted()),
+        (vec![false, true, false], 1)
+    );
 }
 
 #[test]

@@ -149,7 +149,16 @@ fn what_no_longer_fits_is_dropped_and_the_ready_part_stored() {
     assert_eq!(host.clocks(), [(7, 1)]);
     assert_eq!(host.take_updates(phone).len(), 1);
     assert!(
-        matches!(&host.notes[..], [Note::PendingDropped { .. }]),
+        matches!(
+            &host.notes[..],
+            [
+                Note::PendingDropped { is_first: true, .. },
+                Note::PendingDropped {
+                    is_first: false,
+                    ..
+                }
+            ]
+        ),
         "{:?}",
         host.notes
     );

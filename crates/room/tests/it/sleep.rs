@@ -335,3 +335,25 @@ fn what_was_said_before_a_close_counts_although_the_log_had_to_be_read_first() {
     assert_eq!(host.take_updates(phone), [update]);
     assert!(!host.sent.contains_key(&laptop));
 }
+
+#[test]
+fn what_was_said_before_the_lifetime_was_over_counts_although_the_log_had_to_be_read_first() {
+    let (mut host, laptop, phone) = asleep();
+    // The phone came later, and stays.
+    host.leave(phone, None);
+    host.advance_to(START + 34 * MINUTE);
+    let tablet = host.join(3, ADA, "tablet");
+    assert!(host.room.sleep().is_some());
+    let update = yjs::set(9, 1, 1);
+    let wake = Command::Frame {
+        connection: laptop,
+        message: Message::Binary(epicenter_sync::encode_update(&update)),
+    };
+    host.room.handle(wake, Millis(host.now));
+    host.advance_to(START + 35 * MINUTE);
+    assert_eq!(host.closed[&laptop].0, CloseCode::LifetimeOver);
+    let loaded = host.read_log();
+    host.feed(Command::Loaded(loaded));
+    assert_eq!(host.clocks(), [(9, 2)]);
+    assert_eq!(host.take_updates(tablet), [update]);
+}
