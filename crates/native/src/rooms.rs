@@ -43,6 +43,7 @@ use timers::Timers;
 pub(crate) use counters::{Census, EngineStats};
 pub use inbox::{Call, Input, Opening};
 pub use slot::{RoomHandle, Slot};
+pub(crate) use state::STORED;
 
 /// Revocations remembered for sockets on their way in: hours of them, while the way takes at most a minute.
 const REVOCATIONS_KEPT: usize = 10_000;

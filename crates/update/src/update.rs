@@ -89,8 +89,8 @@ impl<'a> Update<'a> {
         !has_deletes && self.blocks().iter().all(Block::is_empty)
     }
 
-    /// The delete set as the update names it.
-    pub(crate) fn delete_set(&self) -> DeleteSet {
+    /// The delete set as the update names it; [`Update::deletes`] is the normalised one.
+    pub fn delete_set(&self) -> DeleteSet {
         self.delete_ranges().finish()
     }
 

@@ -4,10 +4,12 @@
 //! busy, once what was appended since the last time outweighs the state. So the work is a constant part of that of
 //! writing, and a cold open costs the state and a bounded rest, however long the room's history is.
 //!
-//! How: the log is read anew, not taken from the cache, and merged; the state that comes out is decoded once more and
-//! must have the same content digest as the log it was made of. Only then the log swaps, in one transaction; what was
-//! appended meanwhile stays behind the state. A state that differs is kept for a human beside the log, which goes on as
-//! it was.
+//! How: the log is read anew, not taken from the cache, and merged. The bytes that come out are decoded once more and must
+//! have the same content digest as the merge, and the same clocks and deletions as the rows of the log, which were read
+//! one by one (`holdings`). Only then the log swaps, in one transaction; what was appended meanwhile stays behind the
+//! state. A state that differs is kept for a human beside the log, which goes on as it was.
+
+mod holdings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,10 +17,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Millis, RoomStatus, Seq};
-use epicenter_update::{Collect, Update, compact, content_digest};
+use epicenter_update::{Collect, Update, compact};
 
 use super::state::{MergedState, STORED, StateError};
-use crate::log::{Extent, Log, LogId, Rejected, ReplaceDone, ReplaceError, Replacement};
+use crate::log::{
+    Extent, Log, LogId, Rejected, ReplaceDone, ReplaceError, Replacement, StoredRoom,
+};
+use holdings::{Holdings, Mismatch};
 
 /// When rooms are compacted, and how far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +162,17 @@ pub(super) fn run(
     collect: Collect,
     tell: impl FnOnce(Outcome) + Send + 'static,
 ) {
-    let made = catch_unwind(AssertUnwindSafe(|| make(log.as_ref(), room, collect)))
+    run_with(log, room, |stored| compacted(stored, collect), tell);
+}
+
+/// The same with another way to compact.
+fn run_with(
+    log: &Arc<dyn Log>,
+    room: &RoomName,
+    compactor: impl FnOnce(StoredRoom) -> Result<Compacted, StateError>,
+    tell: impl FnOnce(Outcome) + Send + 'static,
+) {
+    let made = catch_unwind(AssertUnwindSafe(|| make(log.as_ref(), room, compactor)))
         .unwrap_or(Err(StateError::Panicked));
     let made = match made {
         Ok(Some(made)) => made,
@@ -172,16 +187,16 @@ pub(super) fn run(
         upto,
         ready,
         pending,
-        differs,
+        mismatch,
     } = made;
-    if differs {
-        tracing::error!(room.name = %room, "a compacted room does not equal its log; the log is kept and both are set aside for `epicenter doctor`");
+    if let Some(mismatch) = mismatch {
+        // The log tells whoever runs the hub.
         log.quarantine(Rejected {
             room: room.clone(),
             log: compacted_log,
             upto,
             ready,
-            reason: "the content digest differs".to_owned(),
+            reason: mismatch.to_string(),
         });
         return tell(Outcome::Failed);
     }
@@ -206,82 +221,57 @@ pub(super) fn run(
     });
 }
 
+/// What a log comes to.
+struct Compacted {
+    /// The merge of its ready rows.
+    merged: Bytes,
+    /// The same without deleted content.
+    ready: Bytes,
+    /// What waits for something.
+    pending: Option<Bytes>,
+}
+
+fn compacted(stored: StoredRoom, collect: Collect) -> Result<Compacted, StateError> {
+    let mut merged = MergedState::empty();
+    merged.extend(stored)?;
+    let whole = Update::parse(merged.ready(), &STORED)?;
+    Ok(Compacted {
+        ready: compact(&whole, collect).into(),
+        merged: merged.ready().clone(),
+        pending: merged.pending().cloned(),
+    })
+}
+
+/// What is to replace a log.
 struct Made {
-    log: crate::log::LogId,
+    log: LogId,
     upto: Seq,
     ready: Bytes,
     pending: Option<Bytes>,
-    /// The state does not have the content of the log.
-    differs: bool,
+    /// Why it must not.
+    mismatch: Option<Mismatch>,
 }
 
-fn make(log: &dyn Log, room: &RoomName, collect: Collect) -> Result<Option<Made>, StateError> {
+fn make(
+    log: &dyn Log,
+    room: &RoomName,
+    compactor: impl FnOnce(StoredRoom) -> Result<Compacted, StateError>,
+) -> Result<Option<Made>, StateError> {
     let stored = log.read(room, Seq(0), None)?;
     if stored.status != RoomStatus::Live {
         return Ok(None);
     }
     let (from, upto) = (stored.log, stored.last);
-    let mut merged = MergedState::empty();
-    merged.extend(stored)?;
-    let whole = Update::parse(merged.ready(), &STORED)?;
-    let ready = Bytes::from(compact(&whole, collect));
-    let digest = content_digest(&whole);
-    // What will be read from now on, decoded by itself.
-    let differs = match Update::parse(&ready, &STORED) {
-        Ok(decoded) => content_digest(&decoded) != digest,
-        Err(_) => true,
-    };
+    let held = Holdings::of(&stored)?;
+    let compacted = compactor(stored)?;
     Ok(Some(Made {
         log: from,
         upto,
-        pending: merged.pending().cloned(),
-        ready,
-        differs,
+        mismatch: held.check(&compacted).err(),
+        ready: compacted.ready,
+        pending: compacted.pending,
     }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_waits_behind_a_state_is_no_growth() {
-        let config = CompactionConfig {
-            busy_bytes: 100,
-            close_entries: 1,
-            ..CompactionConfig::default()
-        };
-        let extent = |log, entries, bytes| Extent {
-            log: LogId(log),
-            status: RoomStatus::Live,
-            last: Seq(9),
-            state: Seq(7),
-            state_bytes: 50,
-            entries,
-            bytes,
-            is_quarantined: false,
-            deleted_at: None,
-            is_purged: false,
-        };
-        let waiting = Bytes::from(vec![0; 200]);
-        let state = MergedState::compacted(Seq(8), Bytes::new(), Some(waiting));
-        let mut progress = Progress::default();
-        let due = |growth: Growth| {
-            (
-                growth.is_due_while_busy(&config),
-                growth.is_due_after_close(&config),
-            )
-        };
-        assert_eq!(due(progress.growth(&extent(2, 1, 200))), (true, true));
-        progress.done(LogId(2), &state);
-        let left = progress.growth(&extent(2, 1, 200));
-        assert_eq!((due(left), left.all_bytes()), ((false, false), 250));
-        assert_eq!(due(progress.growth(&extent(2, 2, 230))), (false, true));
-        assert_eq!(due(progress.growth(&extent(2, 9, 460))), (true, true));
-        assert_eq!(
-            due(progress.growth(&extent(3, 1, 200))),
-            (true, true),
-            "another log"
-        );
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Merged states: what a room's log amounts to, built off the room's task.
+//! Merged states: what a room's log amounts to, built outside the room's turn.
 //!
 //! The log holds one row per accepted update. A handshake, a snapshot or an HTTP answer wants their merge. The merge of
 //! the rows read so far is kept in the cache, so that each of these costs the new rows and one pass over the document. `Ready` rows alone are the visible document; what is pending is laid over it, and never replaces a
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Loaded, Seq};
 use epicenter_update::{
-    EMPTY_UPDATE, Limits, Ready, StateVector, Update, UpdateError, diff, ingest, merge_bytes,
+    EMPTY_UPDATE, Limits, StateVector, Update, UpdateError, diff, ingest, merge_bytes,
 };
 
 use crate::log::{Log, ReadError, StoredRoom};
 
 /// Everything in the log was accepted under the limits of its day; reading it back knows none.
-pub(super) const STORED: Limits = Limits {
+pub(crate) const STORED: Limits = Limits {
     max_structs: u32::MAX,
     max_state_vector_entries: u32::MAX,
     max_nesting: u32::MAX,
@@ -155,15 +155,82 @@ fn merge_all(first: &Bytes, more: &[Bytes]) -> Result<Bytes, UpdateError> {
     Ok(merge_bytes(&updates, &STORED)?.into())
 }
 
-/// Drops from `pending` every struct that `ready` holds.
+/// Drops from `pending` what `ready` holds.
+///
+/// What has become ready is in a ready row as a rule: the append that freed it wrote it there. Where it is not, it goes on
+/// waiting for the next room that loads it; nothing else holds it.
 fn without_covered(pending: &Bytes, ready: &Bytes) -> Result<Option<Bytes>, UpdateError> {
-    let known = Update::parse(ready, &STORED)?.state_vector();
+    let ready = Update::parse(ready, &STORED)?;
+    let known = ready.state_vector();
     let update = Update::parse(pending, &STORED)?;
     let split = ingest(&update, &known);
-    let Some(waiting) = split.pending else {
-        return Ok(None);
-    };
-    // A part that has become ready is in a ready row already: the append that freed it wrote it there.
-    debug_assert!(split.advanced.is_empty() || !matches!(split.ready, Ready::Nothing));
-    Ok(Some(waiting.into()))
+    let is_covered = split.advanced.is_empty()
+        && (split.deletes.is_empty() || ready.deletes().contains_all(&split.deletes));
+    if is_covered {
+        Ok(split.pending.map(Bytes::from))
+    } else {
+        Ok(Some(diff(&update, &known).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use epicenter_testkit::Typist;
+
+    use super::*;
+
+    /// Client 7 has typed `a` and `b`; its `b` is deleted.
+    fn rows() -> [Bytes; 3] {
+        let mut typist = Typist::new(7);
+        let mut deletion = EMPTY_UPDATE.to_vec();
+        deletion.pop();
+        deletion.extend([1, 7, 1, 1, 0]);
+        [
+            typist.types("a").into(),
+            typist.types("b").into(),
+            deletion.into(),
+        ]
+    }
+
+    fn pending_of(ready: &[&Bytes], pending: &[&Bytes]) -> Option<Bytes> {
+        let owned = |rows: &[&Bytes]| rows.iter().map(|row| (*row).clone()).collect();
+        let mut state = MergedState::empty();
+        state
+            .extend(StoredRoom {
+                ready: owned(ready),
+                pending: owned(pending),
+                ..StoredRoom::default()
+            })
+            .unwrap();
+        state.pending
+    }
+
+    #[test]
+    fn what_ready_rows_hold_waits_no_longer() {
+        let [a, b, deletion] = rows();
+        assert_eq!(
+            pending_of(&[&a, &b, &deletion], &[&b, &deletion, &deletion]),
+            None
+        );
+        assert_eq!(pending_of(&[&a], &[&a]), None);
+    }
+
+    #[test]
+    fn what_no_ready_row_holds_goes_on_waiting_though_it_is_ready() {
+        let [a, b, deletion] = rows();
+        let struct_only = pending_of(&[&a], &[&a, &b]);
+        assert_eq!(clocks(struct_only.as_ref()), (vec![7], vec![]));
+        let delete_only = pending_of(&[&a, &b], &[&b, &deletion]);
+        assert_eq!(clocks(delete_only.as_ref()), (vec![], vec![7]));
+        let both = pending_of(&[&a], &[&b, &deletion]);
+        assert_eq!(clocks(both.as_ref()), (vec![7], vec![7]));
+    }
+
+    /// The clients with structs, and those with deletions.
+    fn clocks(pending: Option<&Bytes>) -> (Vec<u64>, Vec<u64>) {
+        let update = Update::parse(pending.expect("something waits"), &STORED).unwrap();
+        let summary = update.summary();
+        let deleted = summary.deletes.iter().map(|(client, _)| client);
+        (summary.structs.keys().copied().collect(), deleted.collect())
+    }
 }
