@@ -59,28 +59,62 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
         print(&summarize_restored(&restored))?;
     }
     tell_what_to_do(&restored);
-    Ok(())
+    let (damaged, unreadable) = (restored.damages.len(), restored.unreadable.len());
+    if damaged + unreadable == 0 && !restored.has_lost_rooms {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!(
+            "the data directory is there, but parts of the backup are missing from it: {damaged} are damaged, and {unreadable} rooms could not be read when it was made"
+        ),
+        "each is named above; fetch another copy, or an older backup, restore it into another folder and compare",
+    ))
 }
 
-/// `epicenter restore --check`: reads the file and restores nothing.
+const LOST_ROOMS: &str =
+    "not in the backup: rooms of which not even the names could be read when it was made";
+
+/// `epicenter restore --check`: reads the file and restores nothing; on stderr, which rooms are missing from it.
 fn check(arguments: &RestoreArguments) -> Result<(), Failure> {
     let checked = backup::check(&arguments.from)?;
     if arguments.json {
         print(&format!("{}\n", describe_checked(&checked)))?;
     } else if checked.damages.is_empty() {
+        let verdict = if checked.unreadable.is_empty() && !checked.has_lost_rooms {
+            "sound"
+        } else {
+            "not damaged, but without some rooms"
+        };
         print(&format!(
-            "{}: sound; {}\n",
+            "{}: {verdict}; {}\n",
             arguments.from.display(),
             contents(checked.totals.unwrap_or_default(), &checked.identity)
         ))?;
     }
-    if checked.damages.is_empty() {
+    for room in &checked.unreadable {
+        tell(&format!(
+            "not in the backup: {room} could not be read when it was made"
+        ));
+    }
+    if checked.has_lost_rooms {
+        tell(LOST_ROOMS);
+    }
+    if !checked.damages.is_empty() {
+        return Err(RestoreError::Damaged {
+            damages: checked.damages,
+        }
+        .into());
+    }
+    if checked.unreadable.is_empty() && !checked.has_lost_rooms {
         return Ok(());
     }
-    Err(RestoreError::Damaged {
-        damages: checked.damages,
-    }
-    .into())
+    Err(Failure::new(
+        format!(
+            "rooms are missing from the backup: {} could not be read when it was made",
+            checked.unreadable.len()
+        ),
+        "restore these rooms from an older backup; everything else is in this one",
+    ))
 }
 
 fn read_passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, Failure> {
@@ -168,6 +202,7 @@ fn describe_checked(checked: &Checked) -> Value {
         "identity": describe_identity(&checked.identity),
         "hasSecrets": checked.has_secrets,
         "unreadableRooms": checked.unreadable,
+        "hasLostRooms": checked.has_lost_rooms,
         "damages": describe_damages(&checked.damages),
     })
 }
@@ -240,6 +275,7 @@ fn describe_restored(restored: &Restored) -> Value {
         "secrets": secrets,
         "damages": describe_damages(&restored.damages),
         "unreadableRooms": restored.unreadable,
+        "hasLostRooms": restored.has_lost_rooms,
         "configuration": restored.configuration,
     })
 }
@@ -252,6 +288,9 @@ fn tell_what_to_do(restored: &Restored) {
         tell(&format!(
             "not restored: {room} could not be read when the backup was made"
         ));
+    }
+    if restored.has_lost_rooms {
+        tell(LOST_ROOMS);
     }
     match &restored.identity {
         IdentityOutcome::Restored {

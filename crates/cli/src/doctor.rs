@@ -168,10 +168,13 @@ fn restore_generation(arguments: &RestoreGenerationArguments) -> Result<(), Fail
     let config = load(&arguments.place)?;
     let bytes = rooms::restore_generation(&config, &room, LogId(arguments.log), into.as_ref())?;
     let target = into.as_ref().unwrap_or(&room);
-    print(&format!(
-        "{bytes} bytes of generation {} are in {target}\n",
-        arguments.log
-    ))
+    let log = arguments.log;
+    let said = if bytes == 0 {
+        format!("{target} lacks nothing of generation {log}\n")
+    } else {
+        format!("{bytes} bytes of generation {log} are in {target}\n")
+    };
+    print(&said)
 }
 
 /// `epicenter doctor rooms quarantine`.

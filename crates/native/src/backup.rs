@@ -1,4 +1,4 @@
-//! Backup and restore (`operations.md`): one private file that holds everything a hub keeps, made beside a running hub.
+//! Backup and restore (`backup.md`): one private file that holds everything a hub keeps, made beside a running hub.
 //!
 //! ```text
 //! header

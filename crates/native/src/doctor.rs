@@ -58,9 +58,9 @@ impl fmt::Display for Finding {
 pub struct Examined {
     /// Rooms and tombstones whose logs were read.
     pub rooms: u64,
-    /// Updates that were parsed and merged.
+    /// Updates of these logs, which were parsed and merged.
     pub updates: u64,
-    /// Logs that compaction has replaced.
+    /// Logs that compaction has replaced, which were read like the others.
     pub generations: u64,
     /// Signing keys.
     pub signing_keys: u64,
@@ -157,7 +157,7 @@ pub fn examine(config: &HostConfig) -> Result<Report, DoctorError> {
         secrets.as_ref(),
         &mut report,
     ));
-    room_logs::examine(config, &data_dir, &mut report);
+    room_logs::examine(&data_dir, &mut report);
     Ok(report)
 }
 

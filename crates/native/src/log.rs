@@ -1,4 +1,4 @@
-//! The room log: everything that rooms must not forget, and the port through which room tasks use it.
+//! The room log: everything that rooms must not forget, and the port through which rooms use it.
 //!
 //! A room hands over numbered entries with [`Log::append`] and goes on; the log answers each append once, after the
 //! fsync of the commit that carries it. Rooms release what others may see on that answer only. [`SqliteLog`] is the
@@ -112,7 +112,7 @@ pub struct DirectoryEntry {
     pub last_accessed_at: u64,
 }
 
-/// The log as room tasks see it. [`SqliteLog`] is the one that ships; tests wrap it to delay and fail.
+/// The log as rooms see it. [`SqliteLog`] is the one that ships; tests wrap it to delay and fail.
 pub trait Log: Send + Sync + 'static {
     /// Queues an append; the order of one room's appends is kept. Never blocks: what bounds the queue is that rooms
     /// stop reading their inbox while [`Log::is_full`] holds or too many of their own bytes wait for the disk.

@@ -240,6 +240,55 @@ fn mistakes_are_named_and_change_nothing() {
     assert_eq!(names(place.path()), expect);
 }
 
+/// Changes one byte of what was typed into a room, where this file has it.
+fn spoil(file: &Path) {
+    let mut bytes = fs::read(file).expect("a file");
+    let typed = bytes
+        .windows(50)
+        .position(|window| window.iter().all(|byte| *byte == b'x'));
+    bytes[typed.expect("a room") + 25] = b'y';
+    fs::write(file, bytes).expect("ours");
+}
+
+#[test]
+fn rooms_that_are_missing_are_named_and_make_the_exit_code_2() {
+    let place = Place::new();
+    let example = Example::start(&place, &[("notes", 100), ("other", 100)]);
+    example.hub.stop();
+    let backup = |to: &str| place.run(&["backup", to, "--data-dir", "data"]);
+    backup("whole").data();
+    spoil(&place.path().join("data/rooms.db"));
+    let answer = backup("partial");
+    assert_eq!(answer.code, Some(2), "{}", answer.stderr);
+
+    let room = format!("room owners/{}/rooms/", example.owner);
+    let check = |arguments: &[&str], said: &str, told: &str| {
+        let answer = place.run(&[&["restore"][..], arguments].concat());
+        assert_eq!(answer.code, Some(2), "{}", answer.stderr);
+        assert!(answer.stdout.contains(said), "{}", answer.stdout);
+        let told = format!("{told}: {room}");
+        assert!(answer.stderr.contains(&told), "{}", answer.stderr);
+        let last = answer.stderr.lines().last().unwrap_or_default();
+        assert!(last.starts_with("hint: "), "{}", answer.stderr);
+    };
+    let verdict = "partial: not damaged, but without some rooms; 1 rooms";
+    check(&["partial", "--check"], verdict, "not in the backup");
+    let listed = format!("\"unreadableRooms\":[\"{room}");
+    check(
+        &["partial", "--check", "--json"],
+        &listed,
+        "not in the backup",
+    );
+    let one = "1 rooms, 0 tombstones";
+    check(&["partial", "--data-dir", "new"], one, "not restored");
+    spoil(&place.path().join("whole"));
+    let skip = ["whole", "--data-dir", "rest", "--skip-damaged"];
+    check(&skip, one, "not restored");
+    for folder in ["new", "rest"] {
+        assert!(place.path().join(folder).join("rooms.db").is_file());
+    }
+}
+
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let place = Place::new();

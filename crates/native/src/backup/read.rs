@@ -41,6 +41,8 @@ pub struct Checked {
     pub has_secrets: bool,
     /// Its rooms that could not be read when it was made.
     pub unreadable: Vec<String>,
+    /// Whether rooms are missing of which not even the names could be read.
+    pub has_lost_rooms: bool,
     /// Parts that are not what was written; none in a sound backup.
     pub damages: Vec<Damage>,
 }
@@ -58,6 +60,7 @@ pub fn check(source: &Path) -> Result<Checked, RestoreError> {
         identity: archive.identity(),
         has_secrets: archive.has_secrets(),
         unreadable: archive.unreadable(),
+        has_lost_rooms: archive.has_lost_rooms(),
         damages: archive.damages,
     })
 }
@@ -147,6 +150,10 @@ impl Archive {
     }
 
     /// Rooms that could not be read when the backup was made.
+    pub(super) fn has_lost_rooms(&self) -> bool {
+        self.about.lost_lines > 0 || self.about.is_directory_damaged
+    }
+
     pub(super) fn unreadable(&self) -> Vec<String> {
         let name = |listed: &Listed| match &listed.content {
             Content::Room {

@@ -66,6 +66,8 @@ pub struct Restored {
     pub damages: Vec<Damage>,
     /// Rooms that could not be read when the backup was made.
     pub unreadable: Vec<String>,
+    /// Whether rooms are missing of which not even the names could be read.
+    pub has_lost_rooms: bool,
     /// Where the configuration is that the hub ran with.
     pub configuration: Option<PathBuf>,
 }
@@ -136,6 +138,7 @@ pub fn restore(
         identity,
         secrets,
         unreadable: archive.unreadable(),
+        has_lost_rooms: archive.has_lost_rooms(),
         damages: std::mem::take(&mut archive.damages),
         configuration: has_configuration.then(|| target.join(CONFIGURATION_FILE)),
     })

@@ -1,10 +1,11 @@
 //! What an operator looks at and does about single rooms: their logs, the generations that compaction has replaced, and
 //! states that it rejected.
 //!
-//! Looking works beside a running hub. A generation is restored as a forward merge: what it holds is appended to the room
+//! Looking works beside a running hub. A generation is restored as a forward merge: what the room lacks of it is appended
 //! as one more update, so that nothing that came later is lost and every client takes it like any other edit. What was
 //! deleted since stays deleted in that room; in a room of its own (`into`) it is as it was.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -12,7 +13,7 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use epicenter_identity::RoomName;
 use epicenter_room::{Append, Entry, RoomStatus, Seq};
-use epicenter_update::{Limits, Update, merge};
+use epicenter_update::{Ready, Update, ingest, merge_bytes};
 
 use crate::clock::HostClock;
 use crate::config::HostConfig;
@@ -22,6 +23,7 @@ use crate::log::{
     AppendDone, AppendRequest, Generation, Log as _, LogConfig, LogId, ReplaceError, SqliteLog,
     StoredGeneration, StoredRejection,
 };
+use crate::rooms::STORED;
 use crate::store::DatabaseError;
 
 /// A room as it is stored.
@@ -158,8 +160,8 @@ pub fn lift_quarantine(config: &HostConfig, room: &RoomName, of: LogId) -> Resul
     }
 }
 
-/// Merges a previous generation into its room, or makes another room of it. Needs the hub to be stopped. Returns the bytes
-/// of the update.
+/// Brings back into a room what it lacks of a previous generation, or makes another room of it. Needs the hub to be stopped.
+/// Returns the bytes of the update; 0 when the room lacks nothing, and is as it was.
 ///
 /// # Errors
 /// When a hub serves the data directory, or the generation or the room is not there.
@@ -175,37 +177,59 @@ pub fn restore_generation(
         let room = room.clone();
         return Err(RoomsError::NoGeneration { room, log });
     }
-    let unreadable = |error: crate::log::ReadError| RoomsError::Unreadable(error.to_string());
     let stored = stopped.log.read_generation(log).map_err(unreadable)?;
-    let update = merge_all(&config.rooms.limits, &stored.ready)?;
-    let bytes = update.len();
+    let generation = merge_all(&stored.ready)?;
     let target = into.unwrap_or(room);
     let found = stopped.log.read(target, Seq(0), None).map_err(unreadable)?;
-    let mut entries = Vec::new();
-    match (found.status, into) {
-        (RoomStatus::Live, None) => {}
-        (RoomStatus::Absent, Some(_)) => entries.push(Entry::Created),
+    let entries: Vec<Entry> = match (found.status, into) {
+        // What waited has stayed with the log that came after.
+        (RoomStatus::Live, None) => lacking(&generation, &merge_all(&found.ready)?)?,
+        (RoomStatus::Absent, Some(_)) => {
+            let whole = [Entry::Created, Entry::Ready(generation)].into_iter();
+            whole
+                .chain(stored.pending.into_iter().map(Entry::Pending))
+                .collect()
+        }
         (_, None) => return Err(RoomsError::NoRoom(target.clone())),
         (_, Some(_)) => return Err(RoomsError::Exists(target.clone())),
+    };
+    let bytes = entries.iter().map(|entry| match entry {
+        Entry::Ready(update) => update.len(),
+        _ => 0,
+    });
+    let bytes: usize = bytes.sum();
+    if !entries.is_empty() {
+        stopped.append(target, Seq(found.last.0 + 1), entries)?;
     }
-    entries.push(Entry::Ready(update));
-    if into.is_some() {
-        // In its own room, what waited has stayed with the log that came after.
-        entries.extend(stored.pending.into_iter().map(Entry::Pending));
-    }
-    stopped.append(target, Seq(found.last.0 + 1), entries)?;
     Ok(bytes)
 }
 
-fn merge_all(limits: &Limits, updates: &[Bytes]) -> Result<Bytes, RoomsError> {
-    let parse = |bytes| {
-        Update::parse(bytes, limits).map_err(|error| RoomsError::Unreadable(error.to_string()))
+/// What a room lacks of a generation. Clocks that it knows are left alone: compaction may have collected what they held, and
+/// no log holds two versions of one (`update.md`, One clock, one struct).
+fn lacking(generation: &Bytes, room: &Bytes) -> Result<Vec<Entry>, RoomsError> {
+    let known = parse(room)?;
+    let parts = ingest(&parse(generation)?, &known.state_vector());
+    let is_new = !parts.advanced.is_empty() || !known.deletes().contains_all(&parts.deletes);
+    let ready = match parts.ready {
+        Ready::Whole if is_new => Some(generation.clone()),
+        Ready::Part(part) if is_new => Some(Bytes::from(part)),
+        _ => None,
     };
-    let parsed: Vec<_> = updates
-        .iter()
-        .map(|bytes| parse(bytes))
-        .collect::<Result<_, _>>()?;
-    Ok(merge(&parsed).into())
+    let waiting = parts.pending.map(|part| Entry::Pending(part.into()));
+    Ok(ready.map(Entry::Ready).into_iter().chain(waiting).collect())
+}
+
+fn parse(bytes: &Bytes) -> Result<Update<'_>, RoomsError> {
+    Update::parse(bytes, &STORED).map_err(unreadable)
+}
+
+fn merge_all(updates: &[Bytes]) -> Result<Bytes, RoomsError> {
+    let merged = merge_bytes(updates, &STORED).map_err(unreadable)?;
+    Ok(merged.into())
+}
+
+fn unreadable(error: impl fmt::Display) -> RoomsError {
+    RoomsError::Unreadable(error.to_string())
 }
 
 fn look(data_dir: &Path) -> Result<Snapshot, RoomsError> {

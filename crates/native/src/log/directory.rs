@@ -13,8 +13,9 @@ use std::sync::Arc;
 use epicenter_identity::{OwnerId, RoomId, RoomName};
 use epicenter_room::RoomStatus;
 
+use super::row_list::RowList;
 use super::scan::RetiredLog;
-use super::{DirectoryEntry, Extent, Usage};
+use super::{DirectoryEntry, Extent, LogId, Usage};
 pub(super) use kept::{Generation, Generations, KeptRows, Rejection, Rejections};
 pub(super) use room::{Head, RoomRecord};
 
@@ -62,6 +63,27 @@ impl Counted {
 impl Directory {
     pub(super) fn find(&self, room: &RoomName) -> Option<&RoomRecord> {
         self.owners.get(room.owner())?.rooms.get(room.room())
+    }
+
+    /// The rows of a log that is kept beside the one that counts, a previous generation or a rejected state: all of them,
+    /// or what is wrong with it.
+    pub(super) fn kept_rows(&self, log: LogId) -> Result<&RowList, String> {
+        let (rows, expected) = match self.generations.find(log) {
+            Some(generation) => (&generation.rows, generation.entries),
+            None => {
+                let rejection = self.rejections.find(log);
+                let rejection = rejection.ok_or_else(|| "it is not kept any longer".to_owned())?;
+                (&rejection.rows, 1)
+            }
+        };
+        if let Some(fault) = &rows.fault {
+            return Err(fault.to_string());
+        }
+        let found = rows.rows.entries();
+        if found != expected {
+            return Err(format!("it holds {found} entries of {expected}"));
+        }
+        Ok(&rows.rows)
     }
 
     /// The room, or proof that there is none, or why neither can be said.

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use epicenter_identity::{OwnerId, RoomId, RoomName};
+use epicenter_identity::RoomName;
 use epicenter_room::RoomStatus;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, params};
 
 use super::directory::Directory;
 use super::reader::{self, RowsError};
 use super::row::{self, FORMAT, Header, Kind};
-use super::{StoredGeneration, StoredRejection, scan, schema};
+use super::{LogId, StoredGeneration, StoredRejection, scan, schema};
 use crate::sqlite::{self, DatabaseError};
 
 /// What one transaction of an import writes before the next one begins.
@@ -82,7 +82,7 @@ pub(crate) struct Snapshot {
     directory: Directory,
     rooms: Vec<StoredLine>,
     lost_lines: u64,
-    is_incomplete: bool,
+    lost_kept: u64,
 }
 
 impl Snapshot {
@@ -95,16 +95,27 @@ impl Snapshot {
         let connection = sqlite::open_readonly(path).map_err(failed)?;
         connection.execute_batch("BEGIN").map_err(failed)?;
         schema::check_version(&connection, path)?;
-        let scanned = scan::scan(&connection, path, 0)?;
-        let mut snapshot = Self {
-            directory: scanned.directory,
+        let scan::Scanned {
+            directory,
+            rooms: lines,
+            lost_rooms: mut lost_lines,
+            lost_kept,
+            ..
+        } = scan::scan(&connection, path, 0)?;
+        let mut rooms = BTreeMap::new();
+        for line in lines {
+            match stored_line(&directory, line) {
+                Some(room) => drop(rooms.insert(key(&room.line.name), room)),
+                None => lost_lines += 1,
+            }
+        }
+        Ok(Self {
             connection,
-            rooms: Vec::new(),
-            lost_lines: 0,
-            is_incomplete: false,
-        };
-        snapshot.load_rooms().map_err(failed)?;
-        Ok(snapshot)
+            rooms: rooms.into_values().collect(),
+            lost_lines,
+            lost_kept,
+            directory,
+        })
     }
 
     /// Every room that can be named, by owner and id.
@@ -114,7 +125,7 @@ impl Snapshot {
 
     /// Lines of the directory that cannot be read, and whether rooms may be missing from it altogether.
     pub(crate) fn lost_lines(&self) -> (u64, bool) {
-        (self.lost_lines, self.is_incomplete)
+        (self.lost_lines, self.directory.is_incomplete())
     }
 
     /// Gives every part of the room's log, in order.
@@ -135,6 +146,17 @@ impl Snapshot {
         let record = found.map_err(|fault| fault.to_string())?;
         let rows = record.map(|record| record.rows.all()).unwrap_or_default();
         self.updates_of(room.log, &rows)
+    }
+
+    /// The same of a log that is kept beside the one that counts: a previous generation or a rejected state.
+    pub(crate) fn read_kept(&self, log: LogId) -> Result<Updates, String> {
+        let rows = self.directory.kept_rows(log)?;
+        self.updates_of(log.0, &rows.all())
+    }
+
+    /// Lines about kept logs that cannot be read, so that nobody can say whose they are.
+    pub(crate) fn lost_kept(&self) -> u64 {
+        self.lost_kept
     }
 
     /// What is kept of replaced logs, for every room that has any.
@@ -169,47 +191,24 @@ impl Snapshot {
         }
         Ok(updates)
     }
+}
 
-    fn load_rooms(&mut self) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare(
-            "SELECT log, owner, room, status, created_at, last_accessed_at, deleted_at FROM rooms",
-        )?;
-        let mut lines = statement.query([])?;
-        let mut rooms = BTreeMap::new();
-        while let Some(line) = lines.next()? {
-            match self.stored_line(line) {
-                Some(room) => drop(rooms.insert(key(&room.line.name), room)),
-                None => self.lost_lines += 1,
-            }
-        }
-        drop(lines);
-        drop(statement);
-        self.rooms = rooms.into_values().collect();
-        self.is_incomplete = self.directory.is_incomplete();
-        Ok(())
-    }
-
-    /// None when the scan did not take the line, or it names something else than the scan found.
-    fn stored_line(&self, line: &Row<'_>) -> Option<StoredLine> {
-        let owner = OwnerId::parse(&line.get::<_, String>(1).ok()?).ok()?;
-        let room = RoomId::parse(&line.get::<_, String>(2).ok()?).ok()?;
-        let name = RoomName::stored(owner, room);
-        let record = self.directory.find(&name)?;
-        let log = unsigned(line, 0)?;
-        (log == record.log).then(|| StoredLine {
-            line: RoomLine {
-                name,
-                status: record.status,
-                created_at_ms: unsigned(line, 4).unwrap_or(0),
-                last_accessed_at_ms: unsigned(line, 5).unwrap_or(0),
-                deleted_at_ms: unsigned(line, 6),
-            },
-            log,
-            last: record.rows.last_entry(),
-            bytes: record.bytes,
-            fault: record.fault.clone(),
-        })
-    }
+/// None when the room was found in another log.
+fn stored_line(directory: &Directory, line: scan::RoomLine) -> Option<StoredLine> {
+    let record = directory.find(&line.name)?;
+    (record.log == line.log).then(|| StoredLine {
+        line: RoomLine {
+            name: line.name,
+            status: line.status,
+            created_at_ms: line.created_at,
+            last_accessed_at_ms: line.last_accessed_at,
+            deleted_at_ms: line.deleted_at,
+        },
+        log: line.log,
+        last: record.rows.last_entry(),
+        bytes: record.bytes,
+        fault: record.fault.clone(),
+    })
 }
 
 fn key(name: &RoomName) -> (String, String) {
@@ -439,11 +438,6 @@ impl Awaited {
             part: (!part.is_last).then(|| part.part.saturating_add(1)),
         })
     }
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> Option<u64> {
-    let number: Option<i64> = row.get(column).optional().ok().flatten().flatten();
-    number.and_then(|number| u64::try_from(number).ok())
 }
 
 fn to_sql(number: u64) -> i64 {

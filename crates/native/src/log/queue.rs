@@ -1,4 +1,4 @@
-//! The queue between room tasks and the writer thread.
+//! The queue between rooms and the writer thread.
 //!
 //! Putting something in never waits. Its bytes count until it has been answered, so `is_full` covers what is being
 //! written as well; rooms look at it before they read more. Appends and replacements are two lines: a replacement names
@@ -18,7 +18,7 @@ use super::{AppendRequest, LogId, Rejected, ReplaceError, Replacement, row};
 const ENTRY_OVERHEAD: usize = 128;
 
 /// Appends, or bytes, that are worth a commit of their own at any time.
-const ENOUGH: (usize, usize) = (64, 1 << 20);
+const ENOUGH: (usize, usize) = (16, 1 << 20);
 
 /// What the writer does beside appends.
 #[derive(Debug)]

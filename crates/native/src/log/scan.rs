@@ -17,7 +17,8 @@ use rusqlite::Connection;
 use super::directory::{Directory, Generation, KeptRows, Rejection, RoomRecord};
 use super::{reader, schema};
 use crate::sqlite::DatabaseError;
-use lines::{KeptLines, RoomLine, unsigned};
+pub(super) use lines::RoomLine;
+use lines::{KeptLines, unsigned};
 use log::{LogScan, ScannedHeader};
 
 /// What the writer begins with.
@@ -28,6 +29,12 @@ pub(super) struct Scanned {
     pub(super) next_row: u64,
     /// The log that will be begun next.
     pub(super) next_log: u64,
+    /// The lines of the directory, for whoever needs more of them than the directory holds.
+    pub(super) rooms: Vec<RoomLine>,
+    /// Lines of the directory that cannot be read.
+    pub(super) lost_rooms: u64,
+    /// Lines about logs that are kept, which cannot be read.
+    pub(super) lost_kept: u64,
     /// Rows of retired logs, still to be deleted.
     pub(super) retired: VecDeque<RetiredLog>,
 }
@@ -75,7 +82,7 @@ fn scan_tables(connection: &Connection, next_log: u64, now_ms: u64) -> rusqlite:
         ..Scanned::default()
     };
     let directory = &mut scanned.directory;
-    if rooms.is_damaged || has_lost_a_room {
+    if rooms.lost > 0 || has_lost_a_room {
         tracing::error!(
             "the room directory is damaged: the rooms that it names are served, others are refused"
         );
@@ -83,17 +90,17 @@ fn scan_tables(connection: &Connection, next_log: u64, now_ms: u64) -> rusqlite:
     }
     // Rooms first: no line about a kept log can take away one that counts.
     let mut logs = headers.logs;
-    let rooms = rooms.lines.into_iter();
-    let rooms: Vec<_> = rooms
-        .map(|room| {
-            let log = logs.remove(&room.log).unwrap_or_default();
-            (room, log)
-        })
+    let of_rooms = rooms.lines.iter();
+    let of_rooms: Vec<_> = of_rooms
+        .map(|room| logs.remove(&room.log).unwrap_or_default())
         .collect();
+    scanned.lost_kept = kept.lost;
     enter_kept(kept, &mut logs, directory);
-    for (room, log) in rooms {
+    for (room, log) in rooms.lines.iter().zip(of_rooms) {
         enter(room, log, directory, now_ms);
     }
+    scanned.rooms = rooms.lines;
+    scanned.lost_rooms = rooms.lost;
     let retired = headers.retired.into_iter();
     scanned.retired = retired
         .map(|(log, rows)| RetiredLog { log, rows })
@@ -101,7 +108,7 @@ fn scan_tables(connection: &Connection, next_log: u64, now_ms: u64) -> rusqlite:
     Ok(scanned)
 }
 
-fn enter(room: RoomLine, log: LogScan, directory: &mut Directory, now_ms: u64) {
+fn enter(room: &RoomLine, log: LogScan, directory: &mut Directory, now_ms: u64) {
     let log = log.finish();
     let is_live = room.status != RoomStatus::Deleted;
     let fault = match log.fault {

@@ -1,4 +1,4 @@
-//! The log that ships: the handle that room tasks share, in front of the writer thread and the read connections.
+//! The log that ships: the handle that rooms share, in front of the writer thread and the read connections.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -244,14 +244,8 @@ impl SqliteLog {
         let damaged = |fault: &dyn fmt::Display| ReadError(format!("log {log}: {fault}"));
         let rows = {
             let directory = self.directory();
-            let generation = directory.generations.find(log).map(|kept| &kept.rows);
-            let rejection = || directory.rejections.find(log).map(|kept| &kept.rows);
-            let rows = generation.or_else(rejection);
-            let rows = rows.ok_or_else(|| damaged(&"it is not kept any longer"))?;
-            if let Some(fault) = &rows.fault {
-                return Err(damaged(fault));
-            }
-            rows.rows.clone()
+            let rows = directory.kept_rows(log).map_err(|fault| damaged(&fault))?;
+            rows.clone()
         };
         let stored = StoredRoom {
             // Only the logs of live rooms are replaced.

@@ -1,4 +1,4 @@
-//! Backup and restore (`operations.md`): everything comes back, and nobody who was signed out is signed in again.
+//! Backup and restore (`backup.md`): everything comes back, and nobody who was signed out is signed in again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

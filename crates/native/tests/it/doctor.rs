@@ -20,7 +20,10 @@ use epicenter_native::store::{ensure_signing_key, open_sqlite};
 use epicenter_room::{Append, Entry, Seq};
 use epicenter_server::ports::Clock;
 use epicenter_testkit::{TestHub, Typist};
-use rusqlite::Connection;
+use epicenter_update::{
+    Collect, EMPTY_UPDATE, Limits, Update, compact, content_digest, merge_bytes,
+};
+use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use crate::wait;
@@ -304,16 +307,16 @@ fn what_others_may_read_is_named() {
     check(&place, &["secrets/auth-secret", "mode 640"]);
 }
 
-/// Replaces the first three entries of `notes` by a state that lacks the second insertion.
-fn compact_badly(place: &Place) -> LogId {
+/// Replaces the entries of `notes` up to this one by a state; returns the log that they are kept in.
+fn replace(place: &Place, upto: u64, state: Vec<u8>) -> LogId {
     let log = place.log();
     let before = log.extent(&name("notes")).unwrap().log;
     let (sender, results) = channel();
     log.replace(Replacement {
         room: name("notes"),
         log: before,
-        upto: Seq(3),
-        ready: Typist::new(1).types("one ").into(),
+        upto: Seq(upto),
+        ready: state.into(),
         pending: None,
         done: ReplaceDone(Box::new(move |result| sender.send(result).unwrap())),
     });
@@ -321,12 +324,39 @@ fn compact_badly(place: &Place) -> LogId {
     before
 }
 
+/// Replaces the first three entries of `notes` by a state that lacks the second insertion.
+fn compact_badly(place: &Place) -> LogId {
+    replace(place, 3, Typist::new(1).types("one "))
+}
+
+/// What was typed into `notes`.
+fn typed() -> [Bytes; 2] {
+    let mut typist = Typist::new(1);
+    ["one ", "two "].map(|text| Bytes::from(typist.types(text)))
+}
+
+/// The deletion of a client's first characters.
+fn deletion(client: u8, characters: u8) -> Bytes {
+    let mut update = EMPTY_UPDATE[..12].to_vec();
+    update.extend([1, client, 1, 0, characters - 1]);
+    update.into()
+}
+
+fn merged(updates: &[Bytes]) -> Bytes {
+    merge_bytes(updates, &Limits::default()).unwrap().into()
+}
+
+fn parsed(update: &Bytes) -> Update<'_> {
+    Update::parse(update, &Limits::default()).unwrap()
+}
+
+/// The visible document.
+fn document(place: &Place, room: &str) -> Bytes {
+    merged(&place.log().read(&name(room), Seq(0), None).unwrap().ready)
+}
+
 fn text_of(place: &Place, room: &str) -> String {
-    let stored = place.log().read(&name(room), Seq(0), None).unwrap();
-    let texts = stored.ready.iter();
-    texts
-        .map(|update| String::from_utf8_lossy(update).into_owned())
-        .collect()
+    String::from_utf8_lossy(&document(place, room)).into_owned()
 }
 
 #[test]
@@ -372,21 +402,136 @@ fn a_generation_comes_back_as_a_forward_merge() {
 }
 
 #[test]
+fn what_was_deleted_since_stays_deleted() {
+    let place = Place::new();
+    let kept = compact_badly(&place);
+    let [one, two] = typed();
+    let deleted = deletion(1, 4);
+    place.append("notes", 4, vec![Entry::Ready(deleted.clone())]);
+    let state = merged(&[one.clone(), deleted.clone()]);
+    replace(&place, 4, compact(&parsed(&state), Collect::Deleted));
+    assert!(!text_of(&place, "notes").contains("one"), "it is collected");
+
+    let (config, notes, copy) = (place.config(), name("notes"), name("copy"));
+    let restore = || rooms::restore_generation(&config, &notes, kept, None).unwrap();
+    assert!(restore() > 0);
+    let text = text_of(&place, "notes");
+    assert!(text.contains("two ") && !text.contains("one"), "{text}");
+    let expect = merged(&[one.clone(), two.clone(), deleted]);
+    assert_eq!(
+        content_digest(&parsed(&document(&place, "notes"))),
+        content_digest(&parsed(&expect))
+    );
+    let stored = place.log().read(&notes, Seq(0), None).unwrap();
+    assert_eq!((stored.last, stored.ready.len()), (Seq(5), 2));
+    let known = parsed(&stored.ready[0]).state_vector().clock(1);
+    let structs = parsed(&stored.ready[1]).summary().structs;
+    assert_eq!(known, 4);
+    assert_eq!(
+        structs[&1],
+        std::slice::from_ref(&(4..8)),
+        "no clock comes twice"
+    );
+
+    // A second time there is nothing to bring back.
+    assert_eq!(restore(), 0);
+    assert_eq!(place.log().extent(&notes).unwrap().last, Seq(5));
+    rooms::restore_generation(&config, &notes, kept, Some(&copy)).unwrap();
+    assert!(text_of(&place, "copy").contains("one two "));
+    assert_eq!(
+        content_digest(&parsed(&document(&place, "copy"))),
+        content_digest(&parsed(&merged(&[one, two])))
+    );
+    assert_eq!(place.examine().findings, []);
+}
+
+#[test]
+fn what_was_accepted_is_sound_whatever_the_limits_are_today() {
+    let place = Place::new();
+    let kept = compact_badly(&place);
+    let mut config = place.config();
+    config.rooms.limits = Limits {
+        max_structs: 0,
+        max_state_vector_entries: 0,
+        max_nesting: 0,
+    };
+    let restored = rooms::restore_generation(&config, &name("notes"), kept, None);
+    assert!(restored.unwrap() > 0);
+    assert!(text_of(&place, "notes").contains("one two "));
+    assert_eq!(examine(config).findings, []);
+}
+
+/// Changes one bit in the last row of a log.
+fn flip(place: &Place, log: LogId) {
+    let connection = Connection::open(place.data().join("rooms.db")).unwrap();
+    let last = "SELECT row, body FROM entries WHERE log = ?1 ORDER BY row DESC LIMIT 1";
+    let found = connection.query_row(last, [i64::try_from(log.0).unwrap()], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
+    let (row, mut body) = found.unwrap();
+    body[0] ^= 1;
+    let change = "UPDATE entries SET body = ?1 WHERE row = ?2";
+    assert_eq!(connection.execute(change, params![body, row]).unwrap(), 1);
+}
+
+#[test]
+fn damage_to_what_is_kept_is_found() {
+    let place = Place::new();
+    let kept = compact_badly(&place);
+    let report = place.examine();
+    assert_eq!((report.findings.len(), report.examined.generations), (0, 1));
+    flip(&place, kept);
+    let generation = format!("its generation {kept} is damaged");
+    check(
+        &place,
+        &["room owners/ada/rooms/notes", &generation, "checksum"],
+    );
+
+    let place = Place::new();
+    let kept = compact_badly(&place);
+    let last = format!("SELECT max(row) FROM entries WHERE log = {kept}");
+    place.sql(
+        "rooms.db",
+        &format!("DELETE FROM entries WHERE row = ({last})"),
+    );
+    check(&place, &["its generation", "it holds 2 entries of 3"]);
+
+    let place = Place::new();
+    compact_badly(&place);
+    place.sql("rooms.db", "UPDATE generations SET upto = 2");
+    check(&place, &["rooms.db", "1 lines about generations"]);
+
+    let place = Place::new();
+    reject(&place);
+    let rejected = rooms::quarantine(&place.data()).unwrap()[0].1.log;
+    flip(&place, rejected);
+    let found = place.problems();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[1].contains("rejected is damaged") && found[1].contains("checksum"),
+        "{found:?}"
+    );
+}
+
+/// Keeps a state that was made of the log of `notes`; returns that log.
+fn reject(place: &Place) -> LogId {
+    let log = place.log();
+    let of = log.extent(&name("notes")).unwrap().log;
+    log.quarantine(Rejected {
+        room: name("notes"),
+        log: of,
+        upto: Seq(3),
+        ready: Bytes::from_static(b"state"),
+        reason: "its digest differs".to_owned(),
+    });
+    log.shutdown();
+    of
+}
+
+#[test]
 fn a_rejected_state_is_shown_until_it_is_lifted() {
     let place = Place::new();
-    let of = {
-        let log = place.log();
-        let of = log.extent(&name("notes")).unwrap().log;
-        log.quarantine(Rejected {
-            room: name("notes"),
-            log: of,
-            upto: Seq(3),
-            ready: Bytes::from_static(b"state"),
-            reason: "its digest differs".to_owned(),
-        });
-        log.shutdown();
-        of
-    };
+    let of = reject(&place);
     check(
         &place,
         &["room owners/ada/rooms/notes", "its digest differs"],

@@ -1,13 +1,15 @@
-//! The schema: a store of the first version loses nothing, and the page about it is true.
+//! The schemas: a store of the first version loses nothing, and the page about them is true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use epicenter_identity::{ClientId, DeviceId, OwnerId, UserId};
 use epicenter_native::identity_store::{OwnershipMode, claim_mode, find_origin};
+use epicenter_native::log::{LogConfig, SqliteLog};
 use epicenter_native::store::{ensure_signing_key, open_sqlite};
 use epicenter_server::accounts::store::Accounts as _;
-use epicenter_server::ports::{Devices as _, SigningKeys as _};
+use epicenter_server::ports::{Clock, Devices as _, SigningKeys as _};
 use rusqlite::{Connection, params};
 
 use crate::wait;
@@ -132,20 +134,20 @@ fn schema_of(path: &Path) -> BTreeMap<String, BTreeSet<String>> {
     tables
 }
 
-#[test]
-fn the_page_names_every_table_and_column() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("identity.db");
-    drop(open_sqlite(&path).unwrap());
+/// What the page says of a database: its tables with their columns.
+fn named_under(title: &str) -> BTreeMap<String, BTreeSet<String>> {
     let page = include_str!("../../../../docs/schema.md");
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut table = String::new();
+    let (mut is_meant, mut table) = (false, String::new());
     for line in page.lines() {
-        if let Some(name) = line.strip_prefix("## `") {
+        if let Some(database) = line.strip_prefix("# ") {
+            is_meant = database == title;
+        } else if let Some(name) = line.strip_prefix("## `") {
             table = name.trim_end_matches('`').to_owned();
         } else if let Some((column, _)) = line
             .strip_prefix("| `")
             .and_then(|cells| cells.split_once('`'))
+            && is_meant
         {
             named
                 .entry(table.clone())
@@ -153,7 +155,26 @@ fn the_page_names_every_table_and_column() {
                 .insert(column.to_owned());
         }
     }
-    assert_eq!(named, schema_of(&path));
+    named
+}
+
+struct Midnight;
+
+impl Clock for Midnight {
+    fn now_ms(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn the_page_names_every_table_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("identity.db");
+    drop(open_sqlite(&path).unwrap());
+    assert_eq!(named_under("The identity store"), schema_of(&path));
+    let path = directory.path().join("rooms.db");
+    drop(SqliteLog::open(&path, LogConfig::default(), Arc::new(Midnight)).unwrap());
+    assert_eq!(named_under("The room log"), schema_of(&path));
 }
 
 #[test]

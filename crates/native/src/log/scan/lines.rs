@@ -10,18 +10,19 @@ use crate::log::row;
 #[derive(Debug, Default)]
 pub(super) struct RoomLines {
     pub(super) lines: Vec<RoomLine>,
-    /// Some could not be read.
-    pub(super) is_damaged: bool,
+    /// How many could not be read.
+    pub(super) lost: u64,
 }
 
 /// One room, as stored.
 #[derive(Debug)]
-pub(super) struct RoomLine {
-    pub(super) name: RoomName,
-    pub(super) log: u64,
-    pub(super) status: RoomStatus,
-    pub(super) last_accessed_at: u64,
-    pub(super) deleted_at: Option<u64>,
+pub(in crate::log) struct RoomLine {
+    pub(in crate::log) name: RoomName,
+    pub(in crate::log) log: u64,
+    pub(in crate::log) status: RoomStatus,
+    pub(in crate::log) created_at: u64,
+    pub(in crate::log) last_accessed_at: u64,
+    pub(in crate::log) deleted_at: Option<u64>,
 }
 
 /// The lines of the tables of kept logs.
@@ -29,6 +30,8 @@ pub(super) struct RoomLine {
 pub(super) struct KeptLines {
     pub(super) generations: Vec<GenerationLine>,
     pub(super) rejections: Vec<RejectionLine>,
+    /// How many could not be read.
+    pub(super) lost: u64,
     /// The logs of all of them, also of those that cannot be read otherwise.
     pub(super) logs: Vec<u64>,
 }
@@ -57,7 +60,7 @@ pub(super) struct RejectionLine {
 
 pub(super) fn load_rooms(connection: &Connection) -> rusqlite::Result<RoomLines> {
     let mut statement = connection.prepare(
-        "SELECT log, owner, room, status, checksum, last_accessed_at, deleted_at FROM rooms",
+        "SELECT log, owner, room, status, checksum, created_at, last_accessed_at, deleted_at FROM rooms",
     )?;
     let mut lines = statement.query([])?;
     let mut rooms = RoomLines::default();
@@ -67,7 +70,7 @@ pub(super) fn load_rooms(connection: &Connection) -> rusqlite::Result<RoomLines>
             None => {
                 let log = unsigned(line, 0);
                 tracing::error!(log.id = log, "a line of the room directory is damaged");
-                rooms.is_damaged = true;
+                rooms.lost += 1;
             }
         }
     }
@@ -79,9 +82,10 @@ fn parse_room(line: &Row<'_>) -> Option<RoomLine> {
         name: parse_name(line)?,
         log: unsigned(line, 0)?,
         status: row::decode_status(line.get(3).ok()?)?,
-        // Nothing hangs on it, so it is not in the checksum either.
-        last_accessed_at: unsigned(line, 5).unwrap_or(0),
-        deleted_at: unsigned(line, 6),
+        // Nothing hangs on these two, so they are not in the checksum either.
+        created_at: unsigned(line, 5).unwrap_or(0),
+        last_accessed_at: unsigned(line, 6).unwrap_or(0),
+        deleted_at: unsigned(line, 7),
     };
     let checksum = row::room_checksum(&room.name, room.log, room.status);
     (unsigned(line, 4)? == u64::from(checksum)).then_some(room)
@@ -108,7 +112,7 @@ pub(super) fn load_kept(connection: &Connection) -> rusqlite::Result<KeptLines> 
         kept.logs.extend(unsigned(line, 0));
         match parse_generation(line) {
             Some(generation) => kept.generations.push(generation),
-            None => note_damage(line),
+            None => kept.note_damage(line),
         }
     }
     let mut statement = connection.prepare(
@@ -119,18 +123,21 @@ pub(super) fn load_kept(connection: &Connection) -> rusqlite::Result<KeptLines> 
         kept.logs.extend(unsigned(line, 0));
         match parse_rejection(line) {
             Some(rejection) => kept.rejections.push(rejection),
-            None => note_damage(line),
+            None => kept.note_damage(line),
         }
     }
     Ok(kept)
 }
 
-fn note_damage(line: &Row<'_>) {
-    let log = unsigned(line, 0);
-    tracing::error!(
-        log.id = log,
-        "a line about a log that is kept is damaged; the log is left alone"
-    );
+impl KeptLines {
+    fn note_damage(&mut self, line: &Row<'_>) {
+        self.lost += 1;
+        let log = unsigned(line, 0);
+        tracing::error!(
+            log.id = log,
+            "a line about a log that is kept is damaged; the log is left alone"
+        );
+    }
 }
 
 fn parse_generation(line: &Row<'_>) -> Option<GenerationLine> {

@@ -5,12 +5,15 @@
 //! millisecond every append would have a commit of its own, up to thousands in a second. There the writer lets
 //! [`DISTANCE`] pass from the beginning of one commit to the beginning of the next: an append that comes after a pause is
 //! written at once, one in a stream waits for half of it on average.
-//! Where appends come so quickly that they gather without waiting, nothing waits.
+//! Where hardly anything would come in that time, waiting spares nothing; where appends come so quickly that they gather
+//! without it, nothing waits either.
 
 use std::time::{Duration, Instant};
 
 /// From the beginning of one commit to the beginning of the next, unless appends gather by themselves.
 const DISTANCE: Duration = Duration::from_millis(10);
+/// Appends that arrive in [`DISTANCE`], on average, from which on waiting is worth it.
+const COMPANY: f64 = 4.0;
 /// Appends that arrive while a commit is written, on average, from which on they gather by themselves.
 const GATHERED: f64 = 0.5;
 /// How far the average rate looks back.
@@ -51,8 +54,9 @@ impl Pace {
     /// Until when the next commit should wait for company, if at all.
     pub(super) fn not_before(&self) -> Option<Instant> {
         let gathers = self.rate * self.time >= GATHERED;
+        let has_company = self.rate * DISTANCE.as_secs_f64() >= COMPANY;
         self.last_began
-            .filter(|_| !gathers)
+            .filter(|_| has_company && !gathers)
             .and_then(|began| began.checked_add(DISTANCE))
     }
 }
@@ -93,9 +97,17 @@ mod tests {
 
     #[test]
     fn an_append_after_a_pause_finds_the_distance_kept() {
-        let (pace, last_began) = after_a_second(1, micros(20_000), micros(150));
+        let (pace, last_began) = after_a_second(10, micros(20_000), micros(150));
         let next = last_began + micros(20_000);
         assert!(pace.not_before().is_some_and(|at| at < next));
+    }
+
+    #[test]
+    fn who_would_wait_alone_does_not_wait() {
+        for apart in [micros(50_000), micros(10_000), micros(5_000)] {
+            let (pace, _) = after_a_second(1, apart, micros(150));
+            assert_eq!(pace.not_before(), None);
+        }
     }
 
     #[test]
@@ -138,6 +150,6 @@ mod tests {
         for _ in 0..3 {
             pace.note(1, now, Duration::ZERO);
         }
-        assert!(pace.rate.is_finite() && pace.not_before().is_some());
+        assert!(pace.rate.is_finite() && pace.last_began == Some(now));
     }
 }
