@@ -79,7 +79,7 @@ pub enum Mode {
 /// Sizes and counts of sockets, queues and the log; the rules inside one room are in [`RoomConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// Largest WebSocket message and HTTP body.
+    /// Largest WebSocket message, and largest HTTP body that is sent to a room.
     pub max_frame_bytes: usize,
     /// Bytes queued for one connection before it counts as a slow consumer.
     pub max_outbound_bytes: usize,

@@ -38,7 +38,7 @@ use crate::metrics::HttpStats;
 use crate::peer::TrustedProxies;
 use crate::rooms::RoomRegistry;
 use crate::rooms::outbox::CloseOrder;
-use crate::socket::{Joining, Socket};
+use crate::socket::{Joining, Socket, note_close};
 
 /// How long a client may take to send its request head; also how long an idle kept-alive connection stays.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 /// After a failed accept (out of file descriptors, most likely) before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Upgraded connections that wait for a task of their own. The loop that accepts takes them as they come, and what finds
+/// the queue full waits: some more than arrive in one turn of the loop are enough.
+const MAX_UPGRADES_WAITING: usize = 64;
 
 /// What every connection shares.
 pub(crate) struct Front {
@@ -72,7 +75,7 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     // A socket lives long and needs little: it gets a task of its own instead of what served its HTTP request.
     let mut sockets = JoinSet::new();
-    let (upgraded, mut upgrading) = mpsc::unbounded_channel::<Upgrading>();
+    let (upgraded, mut upgrading) = mpsc::channel::<Upgrading>(MAX_UPGRADES_WAITING);
     loop {
         tokio::select! {
             Some(next) = upgrading.recv() => {
@@ -127,7 +130,7 @@ struct Connection {
     front: Arc<Front>,
     peer: IpAddr,
     stopping: watch::Receiver<bool>,
-    upgraded: mpsc::UnboundedSender<Upgrading>,
+    upgraded: mpsc::Sender<Upgrading>,
 }
 
 /// A socket to run once HTTP has let go of the connection.
@@ -144,8 +147,8 @@ impl Connection {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         if let Some(upgrading) = self.serve_http(stream).await {
-            // Nobody takes it when the hub is gone.
-            drop(self.upgraded.send(upgrading));
+            // The loop takes it: it waits for no connection that it has not aborted. Nobody does when the hub is gone.
+            drop(self.upgraded.send(upgrading).await);
         }
     }
 
@@ -267,6 +270,7 @@ impl Front {
         };
         match upgrading.decision {
             UpgradeDecision::Refuse { code, reason } => {
+                // The line of its request says code and reason.
                 self.rooms.stats().closed_by_hub(code, &reason);
                 socket.close(CloseOrder { code, reason }).await;
             }
@@ -293,8 +297,7 @@ impl Front {
                         code: CloseCode::Policy,
                         reason: error.close_reason(),
                     };
-                    let stats = self.rooms.stats();
-                    stats.closed_by_hub(order.code, &order.reason);
+                    note_close(&self.rooms, &room, None, &order);
                     socket.close(order).await;
                 }
             },

@@ -115,7 +115,7 @@ impl Socket {
                 code: CloseCode::GoingAway,
                 reason: "the hub is shutting down".to_owned(),
             };
-            rooms.stats().closed_by_hub(order.code, &order.reason);
+            note_close(rooms, &joining.room, None, &order);
             return self.close(order).await;
         };
         let connection = rooms.next_connection();
@@ -129,7 +129,7 @@ impl Socket {
         });
         let end = self.serve(connection, rooms, &room).await;
         match &end {
-            Event::Close(order) => rooms.stats().closed_by_hub(order.code, &order.reason),
+            Event::Close(order) => note_close(rooms, room.name(), Some(connection), order),
             Event::Closed(code, _) => rooms.stats().closed_by_peer(*code),
             Event::Gone | Event::Message(_) => rooms.stats().sockets_lost.add(1),
         }
@@ -391,6 +391,24 @@ impl Socket {
         };
         drop(timeout(LINGER, ended).await);
     }
+}
+
+/// Counts and logs that this side closes a socket, which happens to each at most once. Codes and reasons are the hub's
+/// own words and hold nothing of what the peer has sent. One that has not joined its room has no number.
+pub(crate) fn note_close(
+    rooms: &RoomRegistry,
+    room: &RoomName,
+    connection: Option<ConnectionId>,
+    order: &CloseOrder,
+) {
+    rooms.stats().closed_by_hub(order.code, &order.reason);
+    tracing::debug!(
+        room.name = %room,
+        connection = connection.map(|connection| connection.0),
+        socket.close_code = order.code.as_u16(),
+        reason = order.reason.as_str(),
+        "the hub closes a socket"
+    );
 }
 
 /// Reads what has come. When that leaves room in the buffer there is no more, so the stream counts as empty without a

@@ -1,8 +1,8 @@
 //! From a presented credential to proof of access; the only place that makes an [`Access`].
 //!
-//! The order is the one of `http.md` 7 and 8: the token (form, key, signature, claims), what was revoked, the account, the
-//! ownership rule. Every answer keeps 401 and 503 apart: a token is called invalid only when key set, revocations and
-//! account store had their say.
+//! The order is the one of `http.md` 11 and 12: the token (form, key, signature, claims), what was revoked, the account,
+//! the ownership rule. Every answer keeps 401 and 503 apart: a token is called invalid only when key set, revocations
+//! and account store had their say.
 
 mod bearer;
 pub(crate) mod cache;

@@ -307,6 +307,8 @@ pub struct RateLimitsConfig {
     pub token: Rate,
     /// Calls of any other endpoint below `/auth`, by address.
     pub auth: Rate,
+    /// Tokens that the API refuses, by address.
+    pub refused: Rate,
     /// Calls of the API, by account.
     pub api: Rate,
     /// Calls of AI models, by account.
@@ -325,6 +327,7 @@ impl Default for RateLimitsConfig {
             sign_in_account: per_minute(5),
             token: per_minute(120),
             auth: per_minute(300),
+            refused: per_minute(300),
             api: per_minute(6_000),
             ai: per_minute(60),
         }

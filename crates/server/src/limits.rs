@@ -1,5 +1,5 @@
 //! How much anybody may ask for: token buckets by address or account, and growing pauses for those who guess passwords
-//! (`http.md` 6, `identity.md` 1).
+//! (`http.md` 7, `identity.md` 1).
 //!
 //! Pure but for a lock: time is a parameter. Keys are addresses (an IPv6 network of 64 bits counts as one, because that is
 //! what one customer gets) and hashes of texts, so that memory is bounded whatever people send. An address with an account
@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Token,
     /// Any other endpoint below `/auth`.
     Auth,
+    /// Tokens that the API refused.
+    Refused,
     /// The API.
     Api,
     /// AI models.
@@ -59,6 +61,7 @@ pub(crate) struct Limits {
     sign_in: Mutex<Buckets>,
     token: Mutex<Buckets>,
     auth: Mutex<Buckets>,
+    refused: Mutex<Buckets>,
     api: Mutex<Buckets>,
     ai: Mutex<Buckets>,
     guesses: Mutex<BoundedCache<(Peer, TextDigest), Guesses>>,
@@ -125,6 +128,7 @@ impl Limits {
             sign_in: buckets(),
             token: buckets(),
             auth: buckets(),
+            refused: buckets(),
             api: buckets(),
             ai: buckets(),
             guesses: Mutex::new(BoundedCache::new(MAX_KEYS)),
@@ -145,18 +149,41 @@ impl Limits {
         if !self.config.enabled {
             return Ok(());
         }
-        let (buckets, rate) = match kind {
-            Kind::SignIn => (&self.sign_in, self.config.sign_in),
-            Kind::Token => (&self.token, self.config.token),
-            Kind::Auth => (&self.auth, self.config.auth),
-            Kind::Api => (&self.api, self.config.api),
-            Kind::Ai => (&self.ai, self.config.ai),
-        };
+        let (buckets, rate) = self.buckets(kind);
         let key = match key {
             Some(text) => Key::Text(digest(text)),
             None => Key::Peer(Peer::of(ip)),
         };
         take(&mut lock(buckets), key, rate, now_ms)
+    }
+
+    /// Whether there is one to take from the bucket of the address; takes none.
+    ///
+    /// # Errors
+    /// When the bucket is empty.
+    pub(crate) fn peek(
+        &self,
+        kind: Kind,
+        ip: Option<IpAddr>,
+        now_ms: u64,
+    ) -> Result<(), RetryAfter> {
+        if !self.config.enabled {
+            return Ok(());
+        }
+        let (buckets, rate) = self.buckets(kind);
+        let key = Key::Peer(Peer::of(ip));
+        full_after_one(&mut lock(buckets), &key, rate, now_ms).map(|_| ())
+    }
+
+    fn buckets(&self, kind: Kind) -> (&Mutex<Buckets>, Rate) {
+        match kind {
+            Kind::SignIn => (&self.sign_in, self.config.sign_in),
+            Kind::Token => (&self.token, self.config.token),
+            Kind::Auth => (&self.auth, self.config.auth),
+            Kind::Refused => (&self.refused, self.config.refused),
+            Kind::Api => (&self.api, self.config.api),
+            Kind::Ai => (&self.ai, self.config.ai),
+        }
     }
 
     /// Counts an attempt on an account as a wrong password before it is looked at, so that many at once are not one. The
@@ -232,6 +259,18 @@ fn pause_ms(rate: Rate, count: u32) -> u64 {
 }
 
 fn take(buckets: &mut Buckets, key: Key, rate: Rate, now_ms: u64) -> Result<(), RetryAfter> {
+    let full_at_us = full_after_one(buckets, &key, rate, now_ms)?;
+    buckets.insert(key, full_at_us);
+    Ok(())
+}
+
+/// The time at which a bucket is full again once one more has been taken from it; an error when there is none to take.
+fn full_after_one(
+    buckets: &mut Buckets,
+    key: &Key,
+    rate: Rate,
+    now_ms: u64,
+) -> Result<u64, RetryAfter> {
     let now_us = now_ms.saturating_mul(1_000);
     let whole_us = rate.per_ms.saturating_mul(1_000);
     // A rate of nothing is a bucket that is never full enough.
@@ -239,15 +278,14 @@ fn take(buckets: &mut Buckets, key: Key, rate: Rate, now_ms: u64) -> Result<(), 
         .checked_div(u64::from(rate.count))
         .unwrap_or(u64::MAX)
         .max(1);
-    let full_at_us = buckets.find(&key).unwrap_or(0).max(now_us);
+    let full_at_us = buckets.find(key).unwrap_or(0).max(now_us);
     let then_full_at_us = full_at_us.saturating_add(one_us);
     let missing_us = then_full_at_us.saturating_sub(now_us.saturating_add(whole_us));
     if missing_us > 0 {
         let seconds_ms = missing_us.div_ceil(1_000).min(rate.per_ms);
         return Err(RetryAfter::milliseconds(seconds_ms));
     }
-    buckets.insert(key, then_full_at_us);
-    Ok(())
+    Ok(then_full_at_us)
 }
 
 fn digest(text: &str) -> TextDigest {
@@ -312,6 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn a_look_into_a_bucket_takes_nothing_and_says_when_it_is_empty() {
+        let limits = limits();
+        let from = ip("192.0.2.1");
+        let look = |at: u64| limits.peek(Kind::SignIn, from, NOW + at);
+        for _ in 0..3 {
+            for _ in 0..10 {
+                assert_eq!(look(0), Ok(()));
+            }
+            assert_eq!(limits.check(Kind::SignIn, from, None, NOW), Ok(()));
+        }
+        assert_eq!(look(0), wait(20));
+        assert_eq!(look(19_999), wait(1));
+        assert_eq!(look(20_000), Ok(()));
+        assert_eq!(limits.peek(Kind::SignIn, ip("192.0.2.2"), NOW), Ok(()));
+    }
+
+    #[test]
     fn peers_are_counted_apart_and_a_network_of_64_bits_together() {
         let limits = limits();
         let ask = |from: &str| limits.check(Kind::SignIn, ip(from), None, NOW).is_ok();
@@ -361,6 +416,8 @@ mod tests {
         let limits = Limits::new(config);
         for _ in 0..1_000 {
             assert!(limits.check(Kind::Api, None, Some("ada"), NOW).is_ok());
+            assert!(limits.check(Kind::Refused, None, None, NOW).is_ok());
+            assert!(limits.peek(Kind::Refused, None, NOW).is_ok());
             assert!(limits.begin_guess(None, "ada@example.com", NOW).is_ok());
         }
     }

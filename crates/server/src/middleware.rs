@@ -1,4 +1,4 @@
-//! What happens to every request: steps 1 to 6 and 9 of `http.md`.
+//! What happens to every request: steps 1 to 10 of `http.md`.
 //!
 //! From the outside in:
 //! 1. `request_id`: names the request, so that everything further in can be found again;
@@ -9,7 +9,7 @@
 //! 5. `catch_panic`: below the log, so that the line shows the 500;
 //! 6. `host`: nothing else looks at a request that is meant for another origin;
 //! 7. `cors::preflight`: answered here, since it carries no credential;
-//! 8. `rate_limit`: by address, before a store or a body is touched for it;
+//! 8. `rate_limit`: by address, before a store or a body is touched for it; on the way back it counts refused tokens;
 //! 9. `body_limit`: refuses by `Content-Length` before any credential is looked at, and limits what is read later;
 //! 10. `single_credential`: before any authentication code runs;
 //! 11. `csrf`: what a foreign page sent goes no further.

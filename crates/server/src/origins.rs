@@ -1,4 +1,4 @@
-//! The origins of pages that this hub trusts (`http.md`, middleware 3 and 5).
+//! The origins of pages that this hub trusts (`http.md` 3 and 10).
 
 use std::collections::HashSet;
 

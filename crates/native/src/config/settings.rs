@@ -408,6 +408,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         |draft| Slot::SmallCount(&mut draft.host.rate_limits.auth.count, 1..=1_000_000),
     ),
     in_file(
+        "rate_limits.refused",
+        "Tokens that the API refuses, by address; after them no token from there is looked at for a while.\nA good one costs nothing, so that many people can share an address.",
+        |draft| Slot::SmallCount(&mut draft.host.rate_limits.refused.count, 1..=1_000_000),
+    ),
+    in_file(
         "rate_limits.api",
         "Calls of the API, by account.",
         |draft| Slot::SmallCount(&mut draft.host.rate_limits.api.count, 1..=1_000_000),
@@ -512,7 +517,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     in_file(
         "limits.max_frame_bytes",
-        "Largest WebSocket message and HTTP body.",
+        "Largest WebSocket message, and largest HTTP body that is sent to a room.",
         |draft| Slot::Size(&mut draft.host.limits.max_frame_bytes, KIB..=GIB),
     ),
     in_file(

@@ -1,5 +1,7 @@
 //! What a peer meets on a socket of the native host (sync.md 2 and 5).
 
+use std::time::{Duration, Instant};
+
 use epicenter_sync::Frame;
 use epicenter_testkit::{HttpRequest, Received, TestHub, TestSocket, TestUser, Typist};
 use epicenter_update::EMPTY_UPDATE;
@@ -205,6 +207,43 @@ async fn an_upload_that_is_refused_still_reads_its_answer() {
         request.body(small_enough).send(hub.address()).await.status,
         401
     );
+}
+
+#[tokio::test]
+async fn a_socket_that_sends_too_many_messages_is_read_at_its_rate_and_to_the_end() {
+    const PER_SECOND: u32 = 50;
+    const MESSAGES: u32 = 200;
+    let hub = TestHub::start_with(|config| config.limits.max_frames_per_second = PER_SECOND).await;
+    let ada = hub.user("ada@example.test").await;
+    let path = format!("{}?deviceId=phone&saved=1", ada.room_path("notes"));
+    let mut socket = TestSocket::open(hub.address(), &path, Some(&ada.token)).await;
+    greeting(&mut socket).await;
+    let mut typist = Typist::new(7);
+    let began = Instant::now();
+    for message in 1..=MESSAGES {
+        let update = typist.types(&format!("message {message};"));
+        socket.send_update(&update).await;
+    }
+    socket
+        .next_where(|received| match received {
+            Received::Json(report) if report["type"] == "saved" => {
+                (report["count"] == MESSAGES).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+    let took = began.elapsed();
+    // What a second allows passes at once, and each of the others takes its part of a second. The hub's clock counts
+    // whole milliseconds.
+    let owed = Duration::from_secs(1) * (MESSAGES - PER_SECOND) / PER_SECOND;
+    assert!(took + Duration::from_millis(50) >= owed, "{took:?}");
+    let snapshot = HttpRequest::new("GET", ada.room_path("notes")).bearer(&ada.token);
+    let body = snapshot.send(hub.address()).await.body;
+    let text = String::from_utf8_lossy(&body);
+    for message in 1..=MESSAGES {
+        let written = format!("message {message};");
+        assert!(text.contains(&written), "{written} is lost");
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,11 @@
 use std::fmt;
 
 use epicenter_sync::{BearerOffer, Offer};
+use http::Request;
 use http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 use zeroize::Zeroizing;
+
+use crate::handshake::Handshake;
 
 /// An access token as it was presented; nothing about it is known to be true.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +44,14 @@ pub(crate) enum PresentedBearer {
 }
 
 impl PresentedBearer {
+    /// Of a request of any kind.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        match Handshake::of(request) {
+            Handshake::NotAsked => Self::of_request(request.headers()),
+            Handshake::WellFormed | Handshake::Malformed(_) => Self::of_upgrade(request.headers()),
+        }
+    }
+
     /// Of a request that opens no socket: a subprotocol says nothing there.
     pub(crate) fn of_request(headers: &HeaderMap) -> Self {
         of_authorization(headers)

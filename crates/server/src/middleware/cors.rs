@@ -1,4 +1,4 @@
-//! Which pages may read answers (`http.md`, middleware 3): a fixed list, with credentials, and never `null`.
+//! Which pages may read answers (`http.md` 3): a fixed list, with credentials, and never `null`.
 //!
 //! Two layers. [`decorate`] is far outside, so that a page can read refusals too; [`preflight`] comes after the host was
 //! checked and before anything looks at a credential, which a preflight never carries. Upgrades know no CORS.

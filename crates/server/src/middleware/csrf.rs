@@ -1,4 +1,4 @@
-//! No foreign page changes anything here, and none signs anybody in (`http.md`, middleware 5).
+//! No foreign page changes anything here, and none signs anybody in (`http.md` 10).
 //!
 //! What a request may do with a cookie does not matter: one that would sign a person in to somebody else's account brings
 //! none. Requests with a bearer are out of a foreign page's reach, since no page can attach one without our consent; the

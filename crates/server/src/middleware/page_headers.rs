@@ -1,4 +1,4 @@
-//! What browsers are told about pages (`http.md`, middleware 9).
+//! What browsers are told about pages (`http.md` 3).
 //!
 //! A page gets a nonce before it is rendered and may name where its forms end up; everything else is the same for all of
 //! them. Nothing is loaded from elsewhere, nothing runs or styles without the nonce, nobody frames us.

@@ -1,8 +1,8 @@
-//! A request carries one credential (`http.md` 6; `sync.md` 5).
+//! A request carries one credential (`http.md` 9; `sync.md` 5).
 //!
 //! A cookie that names a living session is one, any other is none: only when a bearer stands beside a session cookie is
-//! the store asked which it is. On an upgrade a browser attaches its cookie whether it wants to or not: it is dropped here, so that nothing further in
-//! could take it for a credential.
+//! the store asked which it is. On an upgrade a browser attaches its cookie whether it wants to or not: it is dropped
+//! here, so that nothing further in could take it for a credential.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -22,13 +22,10 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let presented = match Handshake::of(&request) {
-        Handshake::NotAsked => PresentedBearer::of_request(request.headers()),
-        Handshake::WellFormed | Handshake::Malformed(_) => {
-            request.headers_mut().remove(COOKIE);
-            PresentedBearer::of_upgrade(request.headers())
-        }
-    };
+    if Handshake::of(&request) != Handshake::NotAsked {
+        request.headers_mut().remove(COOKIE);
+    }
+    let presented = PresentedBearer::of(&request);
     match check_beside_cookie(&hub, &presented, request.headers()).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => RefusalForm::of(&request).refuse(refusal),
