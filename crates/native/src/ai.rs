@@ -1,10 +1,11 @@
 //! The ports of AI on this host: an HTTP client for providers, a timer, and work that outlives a response.
 //!
 //! A request to a provider carries the house key, so that nothing follows redirects and nothing goes through a proxy that
-//! the operator did not name for it. Every request has a connection of its own kind: HTTP/1.1, closed when its body is
-//! dropped before the end.
+//! the operator did not name for it; to a provider on this machine nothing goes through a proxy at all. Every request has
+//! a connection of its own kind: HTTP/1.1, closed when its body is dropped before the end.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use epicenter_server::ai::upstream::{
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, ClientBuilder, Response, Url, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Notify;
 
@@ -30,7 +31,10 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// The HTTP client.
 #[derive(Clone, Debug)]
 pub struct HttpUpstream {
+    /// Through the proxy that the environment names, if it names one.
     client: Client,
+    /// For providers on this machine.
+    direct: Client,
 }
 
 impl HttpUpstream {
@@ -39,17 +43,54 @@ impl HttpUpstream {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub fn new() -> anyhow::Result<Self> {
-        let client = Client::builder()
-            .user_agent(concat!("epicenter-hub/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIME)
-            .pool_idle_timeout(IDLE_TIME)
-            .tcp_nodelay(true)
-            // Set for every scheme: the library would otherwise look for a provider that nobody installed.
-            .tls_backend_preconfigured(tls()?)
-            .build()
-            .context("the HTTP client for AI providers cannot be made")?;
-        Ok(Self { client })
+        let tls = tls()?;
+        // A proxy of the environment is not this machine.
+        let direct = builder(tls.clone()).no_proxy();
+        let build = |builder: ClientBuilder| {
+            builder
+                .build()
+                .context("the HTTP client for AI providers cannot be made")
+        };
+        Ok(Self {
+            client: build(builder(tls))?,
+            direct: build(direct)?,
+        })
+    }
+
+    fn client_for(&self, url: &str) -> &Client {
+        if is_on_this_machine(url) {
+            &self.direct
+        } else {
+            &self.client
+        }
+    }
+}
+
+/// What both clients have in common.
+fn builder(tls: ClientConfig) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("epicenter-hub/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIME)
+        .pool_idle_timeout(IDLE_TIME)
+        .tcp_nodelay(true)
+        // Set for every scheme: the library would otherwise look for a provider that nobody installed.
+        .tls_backend_preconfigured(tls)
+}
+
+/// Whether the host of a URL is this machine. What is no URL is not, and whoever sends the request says so.
+fn is_on_this_machine(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else {
+        return false;
+    };
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        // Every other name may be that of another machine tomorrow.
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 
@@ -75,7 +116,7 @@ fn tls() -> anyhow::Result<ClientConfig> {
 impl Upstream for HttpUpstream {
     async fn send(&self, request: UpstreamRequest) -> Result<UpstreamResponse, UpstreamError> {
         let UpstreamRequest { url, headers, body } = request;
-        let mut builder = self.client.post(&url).body(body.0);
+        let mut builder = self.client_for(&url).post(&url).body(body.0);
         for (name, value) in &headers {
             let Some(value) = value.to_value() else {
                 tracing::error!(header = name, "a provider's key cannot stand in a header");
@@ -206,5 +247,46 @@ impl AfterResponse for AfterResponses {
             // A response that is dropped when the runtime has ended: reservations expire by themselves.
             Err(_) => tracing::error!("an AI call ended after the runtime and was not settled"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HttpUpstream, is_on_this_machine};
+
+    #[test]
+    fn only_providers_on_this_machine_are_asked_past_a_proxy() {
+        for here in [
+            "http://127.0.0.1:11434/v1/chat/completions",
+            "https://127.8.9.10/v1",
+            "http://[::1]:8080/v1",
+            "http://[::ffff:127.0.0.1]:8080/v1",
+            "http://localhost:11434/v1",
+            "http://LOCALHOST/v1",
+            "http://ollama.localhost/v1",
+        ] {
+            assert!(is_on_this_machine(here), "{here}");
+        }
+        for elsewhere in [
+            "https://api.openai.com/v1/responses",
+            "http://192.168.1.7:11434/v1",
+            "http://0.0.0.0:11434/v1",
+            "http://[fe80::1]/v1",
+            "http://127.0.0.1.example.com/v1",
+            "http://notlocalhost/v1",
+            "http://proxy.example/?to=http://localhost",
+            "no url",
+            "",
+        ] {
+            assert!(!is_on_this_machine(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn the_client_for_this_machine_is_another_one() {
+        let upstream = HttpUpstream::new().unwrap();
+        let is_direct = |url| std::ptr::eq(upstream.client_for(url), &upstream.direct);
+        assert!(is_direct("http://127.0.0.1:1/v1"));
+        assert!(!is_direct("https://api.openai.com/v1"));
     }
 }

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use epicenter_identity::{OwnershipRule, personal, shared};
 use epicenter_server::ai::catalog::Credits;
 use epicenter_server::ai::policy::{ChargePolicy, FixedCredits, NoCharge};
+use epicenter_server::ai::settings::AiTimes;
 use epicenter_server::config::{HubConfig, OAuthConfig, PublicOrigin};
 use epicenter_server::oauth::clients;
 use epicenter_server::ports::{AiPorts, Clock, Ports, Rooms, RoomsDuty};
@@ -184,7 +185,7 @@ impl Hub {
             timer: Arc::new(HostTimer),
             after_response: Arc::new(after_responses.clone()),
             usage: store.clone(),
-            charge: charge_policy(config.ai_credits, &store),
+            charge: charge_policy(config.ai_credits, &config.ai.times, &store),
         };
         let (router, revocations) = epicenter_server::Hub::router(
             HubConfig {
@@ -434,7 +435,11 @@ async fn suspend_without_lease(rooms: RoomRegistry, mut duty: watch::Receiver<Ro
 }
 
 /// Calls cost nothing unless people have credits.
-fn charge_policy(credits: AiCredits, store: &Arc<SqlStore>) -> Arc<dyn ChargePolicy> {
+fn charge_policy(
+    credits: AiCredits,
+    times: &AiTimes,
+    store: &Arc<SqlStore>,
+) -> Arc<dyn ChargePolicy> {
     let Some(opening) = credits.opening else {
         return Arc::new(NoCharge);
     };
@@ -444,7 +449,12 @@ fn charge_policy(credits: AiCredits, store: &Arc<SqlStore>) -> Arc<dyn ChargePol
             Credits::whole(credits.into())
         });
     let opening = Credits::whole(opening.into());
-    Arc::new(FixedCredits::new(store.clone(), opening, unpaid_call))
+    Arc::new(FixedCredits::new(
+        store.clone(),
+        opening,
+        unpaid_call,
+        times,
+    ))
 }
 
 /// Desktop apps load their pages from a place of their own, which no redirect URI tells.

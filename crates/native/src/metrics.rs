@@ -334,6 +334,11 @@ impl Sources {
             "epicenter_ai_calls",
             "Calls of models that were settled, by outcome as in their usage rows",
             ended.map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )?;
+        sheet.counter(
+            "epicenter_ai_settlements_failed",
+            "Calls of models whose cost or usage row could not be written",
+            stats.ai_settlements_failed.read(),
         )
     }
 

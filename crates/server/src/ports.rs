@@ -28,7 +28,7 @@ pub struct StoreUnavailable;
 pub struct Ports {
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness for request ids.
+    /// Randomness for secrets, nonces and ids.
     pub random: Arc<dyn Random>,
     /// Signature checks.
     pub verify: Arc<dyn Verify>,
@@ -333,10 +333,12 @@ pub enum Observation {
     TokensIssued(&'static str),
     /// The token endpoint refused, with this error of RFC 6749.
     TokensRefused(&'static str),
-    /// A call of a model was taken in. Exactly one of the next two follows.
+    /// A call of a model was taken in. Exactly one of `AiCallEnded` and `AiCallTurnedAway` follows.
     AiCallBegan,
-    /// It is over and settled: paid or released, with its usage row written.
+    /// It is over and settled: paid or released, with its usage row written, unless that failed.
     AiCallEnded(Outcome),
+    /// What it cost or its usage row could not be written; its end follows all the same.
+    AiSettlementFailed,
     /// It was turned away by a limit or for lack of credits, and leaves no row.
     AiCallTurnedAway,
 }

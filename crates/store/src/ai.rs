@@ -31,7 +31,7 @@ impl Operation for AppendUsage {
             .execute(
                 "INSERT INTO ai_usage (id, user_id, at, provider, model, own_key, input_tokens, output_tokens, credits,
                                        first_byte_ms, duration_ms, outcome, error_code)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING",
                 values![
                     &row.id,
                     &row.user,

@@ -7,7 +7,7 @@ use epicenter_server::ai::settings::{AiConfig, Provider, ProviderKey};
 use epicenter_server::secret::Secret;
 
 use super::tables::{Fields, TableList, TableReader};
-use super::value::Problem;
+use super::value::{Problem, Value};
 
 /// Endpoints beside the built-in three.
 pub(super) static PROVIDERS: TableList = TableList {
@@ -65,11 +65,19 @@ pub(super) static MODELS: TableList = TableList {
             "some of `tools`, `images`, `documents`, `audio`, `reasoning`, `structured_output`; `tools` without it",
         ),
         (
+            "ignores_sampling",
+            "`true` when it refuses `temperature` and `top_p`, which are left out then; `false` without it",
+        ),
+        (
+            "wants_signatures",
+            "`true` when it insists on the signatures of its own calls, as Gemini 3 does; `false` without it",
+        ),
+        (
             "fallback",
-            "who answers when it cannot, as `\"provider/model\"`; with the house key only",
+            "who answers when it cannot, as `\"provider/model\"`, built in or in a table here; with the house key only",
         ),
     ],
-    about: "One table for each model beside the built-in list, or in place of one of it.",
+    about: "One table for each model beside the built-in list, or in place of one of it.\nWhat a table of a built-in model leaves out stays as it is built in, the price as well; `credits = 0` makes such a model free.\nThe defaults below are those of all others.",
     example: "[[ai.models]]\nprovider = \"ollama\"\nmodel = \"llama3.2\"\ncontext = 131072\ncapabilities = [\"tools\", \"images\"]\n",
 };
 
@@ -243,31 +251,43 @@ pub(super) fn parse_model(fields: Fields) -> Result<Model, Problem> {
     let mut reader = TableReader::new(&MODELS, "model", fields);
     let name = reader.needed_text("model", "give every model the name its provider knows")?;
     let provider = reader.needed_text("provider", "name the model's provider")?;
-    let plain = Model::plain(&provider, &name);
-    let context_tokens = reader.count("context")?.unwrap_or(plain.context_tokens);
+    // Whoever gives a built-in model only a fallback does not give the model away.
+    let known = Model::built_in(&provider, &name).unwrap_or_else(|| Model::plain(&provider, &name));
+    let context_tokens = reader.count("context")?.unwrap_or(known.context_tokens);
     let max_output = reader.count("max_output")?;
     Ok(Model {
         context_tokens,
-        max_output_tokens: max_output.unwrap_or(plain.max_output_tokens.min(context_tokens)),
-        price: price(&mut reader)?,
-        capabilities: capabilities(&mut reader)?.unwrap_or(plain.capabilities),
-        fallback: fallback(&mut reader)?,
-        ..plain
+        max_output_tokens: max_output.unwrap_or(known.max_output_tokens.min(context_tokens)),
+        price: price(&mut reader)?.unwrap_or(known.price),
+        capabilities: capabilities(&mut reader)?.unwrap_or(known.capabilities),
+        ignores_sampling: flag(&mut reader, "ignores_sampling")?.unwrap_or(known.ignores_sampling),
+        wants_signatures: flag(&mut reader, "wants_signatures")?.unwrap_or(known.wants_signatures),
+        fallback: fallback(&mut reader)?.or(known.fallback),
+        provider,
+        name,
     })
 }
 
-fn price(reader: &mut TableReader) -> Result<Price, Problem> {
+/// A switch that may be left out, which is not the same as `false`.
+fn flag(reader: &mut TableReader, field: &str) -> Result<Option<bool>, Problem> {
+    match reader.take(field) {
+        None => Ok(None),
+        Some(Value::Switch(value)) => Ok(Some(value)),
+        Some(_) => Err(reader.wrong(field, "is neither true nor false", "write true or false")),
+    }
+}
+
+fn price(reader: &mut TableReader) -> Result<Option<Price>, Problem> {
     let call = reader.thousandths("credits")?;
     let input = reader.thousandths("input_credits")?;
     let output = reader.thousandths("output_credits")?;
     match (call, input, output) {
-        (Some(_), None, None) | (None, None, None) => {
-            Ok(Price::PerCall(Credits::thousandths(call.unwrap_or(0))))
-        }
-        (None, Some(input), Some(output)) => Ok(Price::PerMillionTokens {
+        (None, None, None) => Ok(None),
+        (Some(call), None, None) => Ok(Some(Price::PerCall(Credits::thousandths(call)))),
+        (None, Some(input), Some(output)) => Ok(Some(Price::PerMillionTokens {
             input: Credits::thousandths(input),
             output: Credits::thousandths(output),
-        }),
+        })),
         _ => Err(reader.wrong(
             "credits",
             "does not go with the other prices",
@@ -349,29 +369,45 @@ pub(super) fn check(config: &AiConfig) -> Result<(), (&'static TableList, Proble
             ));
         }
     }
-    let is_known = |name: &str| providers.iter().any(|provider| provider.name == name);
     for (at, model) in config.models.iter().enumerate() {
-        let fallback = model.fallback.as_ref().map(|(provider, _)| provider);
-        let wrong = if !is_known(&model.provider) {
-            Some(("provider", "is not configured"))
-        } else if fallback.is_some_and(|provider| !is_known(provider)) {
-            Some(("fallback", "names a provider that is not configured"))
-        } else if config
-            .models
-            .iter()
-            .take(at)
-            .any(|other| other.provider == model.provider && other.name == model.name)
-        {
-            Some(("model", "is there twice"))
-        } else {
-            None
-        };
-        if let Some((field, problem)) = wrong {
+        if let Some((field, problem, fix)) = wrong_in_model(config, at, model) {
             let text = format!("model {:?}: `{field}` {problem}", model.name);
-            let fix =
-                "name openai, gemini, anthropic or one of [[ai.providers]], and every model once";
             return Err((&MODELS, Problem::new(text, fix)));
         }
     }
     Ok(())
+}
+
+/// The field that is wrong in the model at this place of the list, the problem, and what to write instead.
+fn wrong_in_model(
+    config: &AiConfig,
+    at: usize,
+    model: &Model,
+) -> Option<(&'static str, &'static str, &'static str)> {
+    const FIX: &str =
+        "name openai, gemini, anthropic or one of [[ai.providers]], and every model once";
+    let is_known = |name: &str| {
+        let mut providers = config.providers.iter();
+        providers.any(|provider| provider.name == name)
+    };
+    if !is_known(&model.provider) {
+        return Some(("provider", "is not configured", FIX));
+    }
+    if let Some((provider, name)) = &model.fallback {
+        if !is_known(provider) {
+            return Some(("fallback", "names a provider that is not configured", FIX));
+        }
+        if !has_model(&config.models, provider, name) && Model::built_in(provider, name).is_none() {
+            let fix = "name a built-in model, or one that has a table of [[ai.models]]";
+            return Some(("fallback", "names a model that is not there", fix));
+        }
+    }
+    let before = config.models.get(..at).unwrap_or_default();
+    has_model(before, &model.provider, &model.name).then_some(("model", "is there twice", FIX))
+}
+
+fn has_model(models: &[Model], provider: &str, name: &str) -> bool {
+    models
+        .iter()
+        .any(|model| model.provider == provider && model.name == name)
 }

@@ -100,6 +100,10 @@ fn model_table(model: &Model) -> String {
         model.max_output_tokens,
         show(&Slot::TextList(&mut names)).unwrap_or_default(),
     );
+    text.push_str(&format!(
+        "ignores_sampling = {}\nwants_signatures = {}\n",
+        model.ignores_sampling, model.wants_signatures,
+    ));
     let mut price = |name: &str, credits: Credits| {
         text.push_str(&format!("{name} = {credits}\n"));
     };

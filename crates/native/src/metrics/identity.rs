@@ -15,6 +15,7 @@ pub(crate) struct IdentityStats {
     pub(super) tokens_refused: Labelled<11>,
     pub(super) ai_calls: Labelled<5>,
     pub(super) ai_calls_open: Level,
+    pub(super) ai_settlements_failed: Count,
 }
 
 impl Default for IdentityStats {
@@ -46,6 +47,7 @@ impl Default for IdentityStats {
             ]),
             ai_calls: Labelled::new(Outcome::ALL.map(Outcome::as_str)),
             ai_calls_open: Level::default(),
+            ai_settlements_failed: Count::default(),
         }
     }
 }
@@ -63,6 +65,7 @@ impl Observer for IdentityStats {
                 self.ai_calls.add(outcome.as_str());
                 self.ai_calls_open.fall();
             }
+            Observation::AiSettlementFailed => self.ai_settlements_failed.add(1),
             Observation::AiCallTurnedAway => self.ai_calls_open.fall(),
         }
     }

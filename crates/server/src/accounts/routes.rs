@@ -1,4 +1,4 @@
-//! Accounts over JSON, in the shapes that clients of today know (`wire-today.md` 1).
+//! Accounts over JSON, in the shapes that clients of today know (`identity.md` 1).
 //!
 //! They take and give what Better Auth's do, with these differences: the answer to malformed JSON is 400, `token` is the
 //! public id of a session and no credential, and there is one cookie, that of the session.

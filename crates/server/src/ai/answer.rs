@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 
@@ -28,8 +28,14 @@ use super::store::Outcome;
 use super::upstream::{Alarm, UpstreamError};
 use crate::state::SharedHub;
 
-/// Models that call tools that do not exist are told so this often in one response (`ai-stream.md` 4.3).
+/// Models that call tools that do not exist are told so this often in one response.
 const MAX_ROUNDS: u32 = 5;
+
+/// For the mark that ends a provider's answer, behind the last event.
+const REST_TIME: Duration = Duration::from_secs(1);
+
+/// A provider that goes on and on is cut off.
+const MAX_REST_BYTES: usize = 16 * 1024;
 
 /// A response on its way.
 pub(super) struct Answer {
@@ -109,6 +115,7 @@ impl Answer {
             written_ms: now_ms,
             heard_ms: now_ms,
         };
+        answer.dialect.set_strict(answer.plan.is_strict());
         answer.take_opened(opened);
         answer
     }
@@ -177,7 +184,7 @@ impl Answer {
         self.received_bytes = self.received_bytes.saturating_add(piece.len());
         if self.received_bytes > self.hub.config.ai.max_answer_bytes {
             self.fail(ModelFailure::new(
-                "The provider's answer is longer than the hub passes on.",
+                "The provider's answer is longer than the hub passes on. Ask for a shorter one.",
                 "upstream_limit",
             ));
             return;
@@ -238,7 +245,7 @@ impl Answer {
         if asks_again && self.round == MAX_ROUNDS {
             self.answer_unknown(&calls, stamp);
             self.fail(ModelFailure::new(
-                "The model keeps calling tools that do not exist.",
+                "The model keeps calling tools that do not exist. Choose another model.",
                 "unknown_tools",
             ));
             return;
@@ -250,7 +257,7 @@ impl Answer {
             return;
         }
         // One write from `RUN_FINISHED` on, and the end at once: a client that is still connected when its tool has
-        // finished asks twice (`ai-stream.md` 4.1).
+        // finished asks twice.
         for call in &calls.waiting {
             self.dialect.hand_over(call, stamp, &mut self.out);
         }
@@ -302,7 +309,7 @@ impl Answer {
             && matches!(self.phase, Phase::Streaming(_));
         if is_silent {
             self.fail(ModelFailure::new(
-                "The provider has been silent for too long.",
+                "The provider has been silent for too long. Ask again.",
                 "upstream_timeout",
             ));
         } else if now_ms.saturating_sub(self.began_ms) >= self.times.answer_ms {
@@ -312,7 +319,7 @@ impl Answer {
 
     fn end_late(&mut self) {
         self.fail(ModelFailure::new(
-            "The answer took longer than the hub waits.",
+            "The answer took longer than the hub waits. Ask for a shorter one.",
             "upstream_timeout",
         ));
     }
@@ -332,7 +339,14 @@ impl Answer {
     }
 
     fn close(&mut self, outcome: Outcome, error_code: Option<String>) {
-        self.phase = Phase::Over;
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        if let Phase::Streaming(rest) = phase
+            && outcome == Outcome::Completed
+        {
+            let ports = &self.plan.ports;
+            let time = ports.timer.sleep(REST_TIME);
+            ports.after_response.run(read_rest(rest, time));
+        }
         self.alarm = None;
         if let Some((permit, settlement)) = self.open.take() {
             // First the place, so that nothing is held any more when the call counts as settled.
@@ -340,6 +354,22 @@ impl Answer {
             settlement.close(outcome, error_code);
         }
     }
+}
+
+/// Reads what a provider says behind its last event, so that its connection can be used for the next question.
+fn read_rest(
+    mut rest: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    mut time: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut bytes = 0;
+        while bytes < MAX_REST_BYTES {
+            match select(rest.next(), &mut time).await {
+                Either::Left((Some(Ok(piece)), _)) => bytes += piece.len(),
+                _ => return,
+            }
+        }
+    })
 }
 
 /// Now, and this hub's randomness.

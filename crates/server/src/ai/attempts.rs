@@ -28,7 +28,7 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 const PAUSE_MS: u64 = 500;
 
 /// Longer pauses are left to the caller.
-const MAX_PAUSE_MS: u64 = 10_000;
+pub(super) const MAX_PAUSE_MS: u64 = 10_000;
 
 /// More than a day is no time to come back, but a mistake.
 const MAX_RETRY_AFTER_MS: u64 = 86_400_000;
@@ -90,9 +90,10 @@ impl OpenError {
                 code: failure.code.clone(),
             },
             Self::Unheard(_) => ModelFailure::disconnected(),
-            Self::Timeout => {
-                ModelFailure::new("The provider did not answer in time.", "upstream_timeout")
-            }
+            Self::Timeout => ModelFailure::new(
+                "The provider did not answer in time. Ask again.",
+                "upstream_timeout",
+            ),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which models there are, what they can and what they cost: a built-in list, and what an operator adds or replaces.
 //!
 //! The list is what providers document at the time of a release; `GET /api/ai/models` shows those of it that this hub can
-//! call. Prices are in credits, one of which is a cent at list prices (`billing.md`).
+//! call. Prices are in credits, one of which is a cent at list prices.
 
 use std::fmt;
 
@@ -172,6 +172,13 @@ impl Model {
             wants_signatures: false,
             fallback: None,
         }
+    }
+
+    /// The model of this provider and name in the built-in list.
+    pub fn built_in(provider: &str, name: &str) -> Option<Self> {
+        built_in()
+            .into_iter()
+            .find(|model| model.provider == provider && model.name == name)
     }
 }
 
@@ -410,5 +417,14 @@ mod tests {
         assert_eq!(model.context_tokens, 8_192);
         assert!(catalog.find("nobody", "x").is_none());
         assert!(catalog.find("openai", "gemini-2.5-pro").is_none());
+    }
+
+    #[test]
+    fn built_in_models_are_found_by_provider_and_name() {
+        let model = Model::built_in("gemini", "gemini-3-pro-preview").unwrap();
+        assert_eq!(model.context_tokens, 1_048_576);
+        assert!(model.wants_signatures && !model.ignores_sampling);
+        assert_eq!(Model::built_in("openai", "gemini-3-pro-preview"), None);
+        assert_eq!(Model::built_in("gemini", "gemini-3"), None);
     }
 }

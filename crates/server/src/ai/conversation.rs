@@ -1,4 +1,4 @@
-//! From the messages of a request to the flat list, and which calls in it still wait (`ai-stream.md` 1.3 to 1.5).
+//! From the messages of a request to the flat list, and which calls in it still wait (`ai.md`, Requests).
 //!
 //! A message with `parts` is in the form of the pinned client's interface, any other in the wire form; a list may mix both.
 //! What only an interface shows (thinking, unknown parts) and who only the client knows (system, developer, reasoning,
@@ -74,13 +74,22 @@ impl Conversation {
         pending
     }
 
+    /// The ids of all calls.
+    pub(super) fn call_ids(&self) -> HashSet<String> {
+        let calls = self.messages.iter().flat_map(|message| match message {
+            Message::Assistant { calls, .. } => calls.as_slice(),
+            Message::User(_) | Message::Tool { .. } => &[],
+        });
+        calls.map(|call| call.id.clone()).collect()
+    }
+
     /// Adds the hub's own answer to a call, right after the message that made it and the other answers to that.
     pub(super) fn answer_call(&mut self, call_id: &str, content: String) {
         let made = |message: &Message| {
             matches!(message, Message::Assistant { calls, .. }
                 if calls.iter().any(|call| call.id == call_id))
         };
-        let after = self.messages.iter().position(made).map_or(0, |at| at + 1);
+        let after = self.messages.iter().rposition(made).map_or(0, |at| at + 1);
         let answers = self.messages.get(after..).unwrap_or_default();
         let others = answers
             .iter()

@@ -1,10 +1,12 @@
-//! The hub's dialect: the one stream that both generations of clients read (`ai-stream.md` 3 and 4).
+//! The hub's dialect: the one stream that both generations of clients read (`ai.md`, Answers).
 //!
 //! [`Dialect`] writes bytes and keeps the order that clients rely on, whatever order a model speaks in: a run is started
 //! first, reasoning is closed before text, text before a call, every run opens a message, and after `RUN_ERROR` nothing is
 //! written any more. It knows no time and no randomness; both come with each call.
 
 mod event;
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
@@ -50,6 +52,8 @@ pub(super) struct Dialect {
     tools: Vec<Tool>,
     /// Optional arguments come as nulls.
     is_strict: bool,
+    /// Of calls before this run.
+    taken_ids: HashSet<String>,
     run: Run,
     is_closed: bool,
 }
@@ -129,16 +133,22 @@ impl Dialect {
         run_id: String,
         requested_model: String,
         tools: Vec<Tool>,
-        is_strict: bool,
+        taken_ids: HashSet<String>,
     ) -> Self {
         Self {
             run: Run::new(run_id, requested_model.clone()),
             thread_id,
             requested_model,
             tools,
-            is_strict,
+            is_strict: false,
+            taken_ids,
             is_closed: false,
         }
+    }
+
+    /// Whether the model that answers writes an optional argument that it leaves out as null.
+    pub(super) fn set_strict(&mut self, is_strict: bool) {
+        self.is_strict = is_strict;
     }
 
     /// Writes what the model said; ends are written by [`Self::finish`] and [`Self::fail`].
@@ -317,7 +327,10 @@ impl Dialect {
 
     /// Begins another run in the same response.
     pub(super) fn next_run(&mut self, stamp: Stamp<'_>) {
-        self.run = Run::new(stamp.id("run-"), self.requested_model.clone());
+        let next = Run::new(stamp.id("run-"), self.requested_model.clone());
+        let ended = std::mem::replace(&mut self.run, next);
+        self.taken_ids
+            .extend(ended.calls.into_iter().map(|call| call.id));
     }
 
     fn write(&self, kind: &str, fields: &[(&str, Field<'_>)], stamp: Stamp<'_>, out: &mut Vec<u8>) {
@@ -451,9 +464,11 @@ impl Dialect {
         }
         self.start(stamp, out);
         self.close_blocks(stamp, out);
-        // A provider that names two calls alike would make the client answer both at once.
-        let is_taken = |id: &&str| !self.run.calls.iter().any(|call| call.id == **id);
-        let id = id.filter(is_taken).map(str::to_owned);
+        // A provider that names two calls alike, now or in an earlier turn, would make the client answer both at once.
+        let is_free = |id: &&str| {
+            !self.taken_ids.contains(*id) && !self.run.calls.iter().any(|call| call.id == **id)
+        };
+        let id = id.filter(is_free).map(str::to_owned);
         let id = id.unwrap_or_else(|| stamp.id("call_"));
         let message_id = self.message_id(stamp);
         self.run.has_message = true;
@@ -502,7 +517,7 @@ impl Dialect {
         if self.is_strict {
             let tool = self.tools.iter().find(|tool| tool.name == name);
             if let Some(schema) = tool.and_then(|tool| tool.schema.as_ref()) {
-                schema::remove_optional_nulls(&mut input, schema);
+                schema::remove_strict_nulls(&mut input, schema);
             }
         }
         let fields = [

@@ -130,7 +130,7 @@ pub(super) struct Tool {
     pub(super) needs_approval: bool,
 }
 
-/// Arguments as an object; what is none counts as empty (`ai-stream.md` 4.1).
+/// Arguments as an object; what is none counts as empty.
 pub(super) fn parse_arguments(arguments: &str) -> Value {
     serde_json::from_str(arguments)
         .ok()

@@ -10,11 +10,9 @@ use async_trait::async_trait;
 use epicenter_identity::UserId;
 
 use super::catalog::Credits;
+use super::settings::AiTimes;
 use super::store::{CreditAccount, CreditStore, Held};
 use crate::ports::StoreUnavailable;
-
-/// A reservation's life. Answers end after half an hour at most; what is confirmed later is paid all the same.
-const RESERVATION_MS: u64 = 15 * 60_000;
 
 /// A call that is about to be made.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +98,7 @@ pub struct FixedCredits {
     store: Arc<dyn CreditStore>,
     opening: Credits,
     unpaid_call: Credits,
+    reservation_ms: u64,
 }
 
 impl fmt::Debug for FixedCredits {
@@ -113,12 +112,20 @@ impl fmt::Debug for FixedCredits {
 }
 
 impl FixedCredits {
-    /// New accounts have `opening` credits, and spend at most `unpaid_call` in a call until they are given more.
-    pub fn new(store: Arc<dyn CreditStore>, opening: Credits, unpaid_call: Credits) -> Self {
+    /// New accounts have `opening` credits, and spend at most `unpaid_call` in a call until they are given more. A
+    /// reservation lives as long as a call can, or its credits could be held twice; what is confirmed later is paid all
+    /// the same.
+    pub fn new(
+        store: Arc<dyn CreditStore>,
+        opening: Credits,
+        unpaid_call: Credits,
+        times: &AiTimes,
+    ) -> Self {
         Self {
             store,
             opening,
             unpaid_call,
+            reservation_ms: times.longest_call_ms(),
         }
     }
 }
@@ -132,7 +139,7 @@ impl ChargePolicy for FixedCredits {
         if !is_paid && amount > self.unpaid_call {
             return Err(ChargeError::RequiresPaidPlan);
         }
-        let expires_at_ms = now_ms.saturating_add(RESERVATION_MS);
+        let expires_at_ms = now_ms.saturating_add(self.reservation_ms);
         let held = self
             .store
             .reserve_credits(user, call, amount, now_ms, expires_at_ms);

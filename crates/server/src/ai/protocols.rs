@@ -6,23 +6,23 @@
 
 mod anthropic;
 mod gemini;
+mod openai;
 mod openai_completions;
 mod openai_responses;
+mod sink;
 pub(super) mod sse;
-
-use std::collections::BTreeSet;
+mod turns;
 
 use serde_json::Value;
 
+use self::sink::{Malformed, Sink, Stage};
 use self::sse::{SseError, SseReader};
 use super::conversation::Conversation;
+use super::message::Media;
 use super::request::{ChatSettings, RequestError};
 use super::settings::Protocol;
 use super::upstream::HeaderText;
 use crate::secret::Secret;
-
-/// Calls in one turn; models make a handful. More is a provider that has lost its way.
-const MAX_CALLS: usize = 128;
 
 /// A call of a model, in the hub's terms.
 #[derive(Clone, Copy)]
@@ -66,6 +66,14 @@ pub(super) fn encode(protocol: Protocol, call: &ModelCall<'_>) -> Result<Encoded
         .push(("content-type", plain("application/json")));
     encoded.headers.push(("accept", plain("text/event-stream")));
     Ok(encoded)
+}
+
+/// The refusal of what a protocol cannot carry.
+fn unsupported(media: &Media) -> RequestError {
+    RequestError::at(
+        format_args!("messages: {}", media.kind.as_str()),
+        "is not something that this model's provider takes",
+    )
 }
 
 /// What a model says, in the hub's terms.
@@ -144,6 +152,19 @@ pub(super) struct Usage {
     pub(super) total_tokens: u64,
 }
 
+impl Usage {
+    /// Reads the counts under the names that a protocol gives them.
+    fn read(value: &Value, input: &str, output: &str, total: &str) -> Self {
+        let input_tokens = count(value, input).unwrap_or(0);
+        let output_tokens = count(value, output).unwrap_or(0);
+        Self {
+            input_tokens,
+            output_tokens,
+            total_tokens: count(value, total).unwrap_or(input_tokens.saturating_add(output_tokens)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FinishReason {
     Stop,
@@ -172,52 +193,6 @@ pub(super) enum Ending {
     Lost,
 }
 
-/// An event that is not what the protocol says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Malformed;
-
-/// Where a protocol's decoder puts its events.
-#[derive(Debug)]
-struct Sink<'a> {
-    events: &'a mut Vec<ModelEvent>,
-    is_over: &'a mut bool,
-}
-
-impl Sink<'_> {
-    fn push(&mut self, event: ModelEvent) {
-        if *self.is_over {
-            return;
-        }
-        *self.is_over = matches!(event, ModelEvent::Finished(_) | ModelEvent::Failed(_));
-        self.events.push(event);
-    }
-
-    fn text(&mut self, delta: &str) {
-        if !delta.is_empty() {
-            self.push(ModelEvent::Text(delta.to_owned()));
-        }
-    }
-
-    fn reasoning(&mut self, delta: &str) {
-        if !delta.is_empty() {
-            self.push(ModelEvent::Reasoning(delta.to_owned()));
-        }
-    }
-
-    fn arguments(&mut self, slot: usize, delta: &str) {
-        if !delta.is_empty() {
-            self.push(ModelEvent::ToolArguments {
-                slot,
-                delta: delta.to_owned(),
-            });
-        }
-    }
-
-    fn fail(&mut self, failure: ModelFailure) {
-        self.push(ModelEvent::Failed(failure));
-    }
-}
-
 #[derive(Debug)]
 enum ProtocolDecoder {
     OpenAiResponses(openai_responses::Decoder),
@@ -231,7 +206,7 @@ enum ProtocolDecoder {
 pub(super) struct Decoder {
     reader: SseReader,
     protocol: ProtocolDecoder,
-    is_over: bool,
+    stage: Stage,
 }
 
 impl Decoder {
@@ -245,13 +220,13 @@ impl Decoder {
         Self {
             reader: SseReader::default(),
             protocol,
-            is_over: false,
+            stage: Stage::default(),
         }
     }
 
     /// Takes some bytes, and appends what they complete.
     pub(super) fn feed(&mut self, mut bytes: &[u8], events: &mut Vec<ModelEvent>) {
-        while !self.is_over && !bytes.is_empty() {
+        while self.stage != Stage::Over && !bytes.is_empty() {
             match self.reader.feed(&mut bytes) {
                 Ok(Some(data)) => self.take(&data, events),
                 Ok(None) => {}
@@ -272,10 +247,7 @@ impl Decoder {
         {
             self.take(&data, events);
         }
-        let mut sink = Sink {
-            events,
-            is_over: &mut self.is_over,
-        };
+        let mut sink = Sink::new(events, &mut self.stage);
         match &mut self.protocol {
             ProtocolDecoder::OpenAiCompletions(decoder) => decoder.end(&mut sink),
             ProtocolDecoder::Anthropic(decoder) => decoder.end(&mut sink),
@@ -285,18 +257,11 @@ impl Decoder {
     }
 
     fn fail(&mut self, failure: ModelFailure, events: &mut Vec<ModelEvent>) {
-        let mut sink = Sink {
-            events,
-            is_over: &mut self.is_over,
-        };
-        sink.fail(failure);
+        Sink::new(events, &mut self.stage).fail(failure);
     }
 
     fn take(&mut self, data: &str, events: &mut Vec<ModelEvent>) {
-        let mut sink = Sink {
-            events,
-            is_over: &mut self.is_over,
-        };
+        let mut sink = Sink::new(events, &mut self.stage);
         if data == "[DONE]" {
             if let ProtocolDecoder::OpenAiCompletions(decoder) = &mut self.protocol {
                 decoder.end(&mut sink);
@@ -314,47 +279,6 @@ impl Decoder {
         };
         if taken == Err(Malformed) {
             sink.fail(ModelFailure::malformed());
-        }
-    }
-}
-
-/// Numbers calls, and knows which are still open.
-#[derive(Debug, Default)]
-struct Slots {
-    count: usize,
-    open: BTreeSet<usize>,
-}
-
-impl Slots {
-    fn start(
-        &mut self,
-        id: Option<&str>,
-        name: &str,
-        sink: &mut Sink<'_>,
-    ) -> Result<usize, Malformed> {
-        if self.count == MAX_CALLS {
-            return Err(Malformed);
-        }
-        let slot = self.count;
-        self.count += 1;
-        self.open.insert(slot);
-        sink.push(ModelEvent::ToolStarted {
-            slot,
-            id: id.filter(|id| !id.is_empty()).map(str::to_owned),
-            name: name.to_owned(),
-        });
-        Ok(slot)
-    }
-
-    fn end(&mut self, slot: usize, sink: &mut Sink<'_>) {
-        if self.open.remove(&slot) {
-            sink.push(ModelEvent::ToolEnded { slot });
-        }
-    }
-
-    fn end_all(&mut self, sink: &mut Sink<'_>) {
-        for slot in std::mem::take(&mut self.open) {
-            sink.push(ModelEvent::ToolEnded { slot });
         }
     }
 }
@@ -384,5 +308,69 @@ pub(super) fn failure_of(error: &Value) -> ModelFailure {
             .unwrap_or("The provider reported an error.")
             .to_owned(),
         code: code.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{ModelCall, encode};
+    use crate::ai::conversation::Conversation;
+    use crate::ai::request::ChatSettings;
+    use crate::ai::settings::Protocol;
+
+    fn body(protocol: Protocol, settings: &ChatSettings) -> Value {
+        let call = ModelCall {
+            base_url: "https://provider.test",
+            key: None,
+            model: "m",
+            settings,
+            conversation: &Conversation::default(),
+            ignores_sampling: false,
+            max_output_tokens: 1_000,
+            signatures: &|_| None,
+            wants_signatures: false,
+        };
+        encode(protocol, &call).unwrap().body
+    }
+
+    #[test]
+    fn the_schema_of_an_answer_is_strict_where_it_can_be() {
+        #[track_caller]
+        fn check(schema: &Value, sent: &Value, is_strict: bool) {
+            let settings = ChatSettings {
+                output_schema: Some(schema.clone()),
+                ..ChatSettings::default()
+            };
+            let responses = body(Protocol::OpenAiResponses, &settings);
+            assert_eq!(
+                responses["text"]["format"],
+                json!({ "type": "json_schema", "name": "answer", "schema": sent, "strict": is_strict })
+            );
+            let completions = body(Protocol::OpenAiCompletions, &settings);
+            let answer = json!({ "name": "answer", "schema": sent, "strict": is_strict });
+            assert_eq!(
+                completions["response_format"],
+                json!({ "type": "json_schema", "json_schema": answer })
+            );
+        }
+        let optional = json!({
+            "type": "object",
+            "properties": { "mark": { "type": "number" }, "advice": { "type": "string" } },
+            "required": ["mark"],
+        });
+        let nullable = json!({
+            "type": "object",
+            "properties": { "mark": { "type": "number" }, "advice": { "type": ["string", "null"] } },
+            "required": ["mark", "advice"],
+            "additionalProperties": false,
+        });
+        check(&optional, &nullable, true);
+        let either = json!({
+            "type": "object",
+            "properties": { "mark": { "oneOf": [{ "type": "number" }, { "type": "string" }] } },
+        });
+        check(&either, &either, false);
     }
 }

@@ -1,4 +1,5 @@
-//! What clients send (`ai-stream.md` 1): both generations of the stock client, with their settings in one of four places.
+//! What clients send (`ai.md`, Requests): both generations of the stock client, with their settings in one of four
+//! places.
 //!
 //! Only the outer form is read here; [`super::conversation`] reads the messages. Values are moved out of the parsed body,
 //! since a picture in it may have megabytes. An error names the member that is wrong and never repeats a value.
@@ -6,6 +7,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::message::Tool;
 use crate::secret::Secret;
@@ -123,7 +125,8 @@ fn take_settings(body: &mut Map<String, Value>) -> Option<Map<String, Value>> {
     None
 }
 
-/// A key is used for this call and wiped after it; where it stood makes no difference.
+/// A key is used for this call. The text that it was parsed into is wiped here and the secret with the call; the bytes of
+/// the request that it came in are not. Where it stood makes no difference.
 fn take_key(body: &mut Map<String, Value>) -> Result<Option<Secret>, RequestError> {
     let mut found = body.remove("apiKey");
     for outer in ["data", "forwardedProps"] {
@@ -132,16 +135,20 @@ fn take_key(body: &mut Map<String, Value>) -> Result<Option<Secret>, RequestErro
             found = found.or(key);
         }
     }
-    match found {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(key)) if key.is_empty() => Ok(None),
-        Some(Value::String(key))
-            if key.len() <= MAX_KEY_BYTES && key.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            Ok(Some(Secret::presented(&key)))
-        }
-        Some(_) => Err(RequestError::at("apiKey", "is not a provider's key")),
+    let problem = || RequestError::at("apiKey", "is not a provider's key");
+    let key = match found {
+        None | Some(Value::Null) => return Ok(None),
+        // Also when it turns out to be no key: it may be one with a slip in it.
+        Some(Value::String(text)) => Zeroizing::new(text),
+        Some(_) => return Err(problem()),
+    };
+    if key.is_empty() {
+        return Ok(None);
     }
+    if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(problem());
+    }
+    Ok(Some(Secret::presented(&key)))
 }
 
 /// An id that is to be echoed; one that no client makes is as good as none.
@@ -181,7 +188,8 @@ impl ChatSettings {
     }
 }
 
-/// Typed reads of the settings. `null` stands for nothing: a member is there and right, or it is not there.
+/// Typed reads of the settings. A member is there and right, or it is not there; `null` is refused like any other value
+/// of a wrong type.
 struct Members<'a>(&'a mut Map<String, Value>);
 
 impl Members<'_> {

@@ -127,7 +127,13 @@ impl Plan {
         })
     }
 
-    fn is_strict(&self) -> bool {
+    /// Tokens of the answer that are paid for in advance.
+    fn expected_output(&self) -> u64 {
+        let expected = self.settings.max_tokens.unwrap_or(EXPECTED_OUTPUT_TOKENS);
+        expected.min(self.model.max_output_tokens)
+    }
+
+    pub(super) fn is_strict(&self) -> bool {
         matches!(
             self.protocol,
             Protocol::OpenAiResponses | Protocol::OpenAiCompletions
@@ -166,7 +172,7 @@ pub(super) async fn chat(hub: &SharedHub, access: &Access, body: &[u8]) -> Resul
         run_id.unwrap_or_else(|| stamp.id("run-")),
         model.name.clone(),
         plan.settings.tools.clone(),
-        plan.is_strict(),
+        conversation.call_ids(),
     );
     let user = access.user().as_str();
     hub.limits.check(Kind::Ai, None, Some(user), hub.now_ms())?;
@@ -194,9 +200,7 @@ pub(super) async fn chat(hub: &SharedHub, access: &Access, body: &[u8]) -> Resul
         settlement.forget();
         return Err(too_many_streams(max_streams));
     };
-    let output_tokens = plan.settings.max_tokens.unwrap_or(EXPECTED_OUTPUT_TOKENS);
-    let output_tokens = output_tokens.min(model.max_output_tokens);
-    let reserved = settlement.reserve(output_tokens).await;
+    let reserved = settlement.reserve(plan.expected_output()).await;
     reserved.map_err(|error| no_credits(&model.name, &error))?;
 
     match open_with_fallback(hub, plan, &conversation, own_key, &mut settlement).await {
@@ -245,6 +249,8 @@ async fn open_with_fallback(
         && !own_key
         && let Some(other) = plan.fall_back(hub)
         && let Ok(opening) = other.open(hub, conversation, MAX_ATTEMPTS)
+        // Whoever cannot pay for it hears why the first one did not answer.
+        && let Ok(()) = settlement.reserve_for(other.model.price, other.expected_output()).await
         && let Ok(opened) = opening.await
     {
         let model = &other.model;
@@ -262,8 +268,8 @@ enum Pending {
     Nothing,
 }
 
-/// Calls that wait are handed to the client without asking a model (`ai-stream.md` 1.5). Calls of tools that nobody
-/// declared are answered here; when no others wait, the model is asked what it makes of that.
+/// Calls that wait are handed to the client without asking a model. Calls of tools that nobody declared are answered
+/// here; when no others wait, the model is asked what it makes of that.
 fn answer_pending(
     plan: &Plan,
     conversation: &mut Conversation,
@@ -396,7 +402,20 @@ fn refuse(model: &Model, own_key: bool, error: &OpenError) -> Refusal {
         401 | 403 if own_key => ErrorName::InvalidRequest,
         _ => ErrorName::ProviderUnavailable,
     };
-    let message = format!("{provider} answered {status}: {}", failure.message);
+    let next = match name {
+        ErrorName::InvalidRequest if matches!(status, 401 | 403) => "Check your key.",
+        ErrorName::InvalidRequest => "Change the question, or choose another model.",
+        ErrorName::UnknownModel => "Choose another model.",
+        _ if matches!(status, 401 | 403) => "Ask the operator of this hub to look at its key.",
+        _ => "Try again later, or choose another model.",
+    };
+    let words = failure.message.trim_end();
+    let stop = if words.ends_with(['.', '!', '?', '…']) {
+        ""
+    } else {
+        "."
+    };
+    let message = format!("{provider} answered {status}: {words}{stop} {next}");
     let mut described = match name {
         ErrorName::UnknownModel => unknown_model(&model.name),
         name => ApiError::new(name),
@@ -409,7 +428,7 @@ fn refuse(model: &Model, own_key: bool, error: &OpenError) -> Refusal {
     }
     let refusal = Refusal::from(described);
     match retry_after_ms {
-        Some(milliseconds) if name == ErrorName::ProviderRateLimited => {
+        Some(milliseconds) if error.is_providers_fault() => {
             refusal.retry_after(milliseconds.div_ceil(1_000).max(1))
         }
         _ => refusal,

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::attempts::{MAX_ATTEMPTS, MAX_PAUSE_MS};
 use super::catalog::Model;
 use crate::secret::Secret;
 
@@ -134,6 +135,16 @@ pub struct AiTimes {
     pub answer_ms: u64,
     /// Without a byte to the client, before a comment keeps the connection alive.
     pub keep_alive_ms: u64,
+}
+
+impl AiTimes {
+    /// No call takes longer: a model and the one that answers for it are each asked as often as they may be, and the answer
+    /// is as long as it may be.
+    pub fn longest_call_ms(&self) -> u64 {
+        let attempt_ms = self.first_byte_ms.saturating_add(MAX_PAUSE_MS);
+        let opening_ms = attempt_ms.saturating_mul(2 * u64::from(MAX_ATTEMPTS));
+        self.answer_ms.saturating_add(opening_ms)
+    }
 }
 
 impl Default for AiTimes {

@@ -6,20 +6,27 @@
 //! that broke off is counted by its bytes, where that is more.
 //!
 //! Dropping a [`Settlement`] settles it, after the response and whether or not anybody waits. A process that dies settles
-//! nothing: reservations expire by themselves.
+//! nothing: reservations expire by themselves. A store that does not answer is asked again for half a minute; what it has
+//! not taken by then is counted and logged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use epicenter_identity::UserId;
+use futures_util::future::BoxFuture;
 
 use super::catalog::{Credits, Price};
 use super::policy::{Charge, ChargeError};
 use super::protocols::Usage;
 use super::store::{Outcome, UsageRow};
-use crate::ports::{AiPorts, Clock, Observation, Observer};
+use super::upstream::Timer;
+use crate::ports::{AiPorts, Clock, Observation, Observer, StoreUnavailable};
 
 /// Bytes of text in a token, on the low side of what providers count.
 const BYTES_PER_TOKEN: u64 = 4;
+
+/// Pauses before a store that did not answer is told again how a call ended, in milliseconds.
+const PAUSES_MS: [u64; 4] = [200, 1_000, 5_000, 20_000];
 
 /// An open account of one call.
 pub(super) struct Settlement {
@@ -36,7 +43,11 @@ pub(super) struct Settlement {
     current: Usage,
     output_bytes: u64,
     has_output: bool,
+    /// What is held.
+    held: Credits,
+    /// Something is, or may be, held.
     is_reserved: bool,
+    /// It leaves no row.
     is_silent: bool,
 }
 
@@ -53,6 +64,13 @@ impl CountedCall {
             observer,
             ended: Observation::AiCallTurnedAway,
         }
+    }
+}
+
+impl CountedCall {
+    /// It could not be paid, or left no row.
+    fn could_not_be_settled(&self) {
+        self.observer.observe(Observation::AiSettlementFailed);
     }
 }
 
@@ -108,6 +126,7 @@ impl Settlement {
             current: Usage::default(),
             output_bytes: 0,
             has_output: false,
+            held: Credits::ZERO,
             is_reserved: false,
             is_silent: false,
         }
@@ -119,8 +138,33 @@ impl Settlement {
             return Ok(());
         };
         let amount = price.of_tokens(self.estimated_input, output_tokens);
+        let held = self.hold(amount).await;
+        self.is_silent = held.is_err();
+        held
+    }
+
+    /// Exchanges what is held for what an answer of this length by a dearer model would cost.
+    pub(super) async fn reserve_for(
+        &mut self,
+        price: Price,
+        output_tokens: u64,
+    ) -> Result<(), ReserveError> {
+        let amount = price.of_tokens(self.estimated_input, output_tokens);
+        if self.price.is_none() || amount <= self.held {
+            return Ok(());
+        }
+        let released = self.ports.charge.release(&self.row.id).await;
+        released.map_err(|error| ReserveError {
+            error: error.into(),
+            amount,
+        })?;
+        self.hold(amount).await
+    }
+
+    async fn hold(&mut self, amount: Credits) -> Result<(), ReserveError> {
         // Said before it is known: should this be dropped while it waits, what was held is released.
         self.is_reserved = true;
+        self.held = amount;
         let charge = Charge {
             user: &self.row.user,
             call: &self.row.id,
@@ -128,8 +172,8 @@ impl Settlement {
         };
         let held = self.ports.charge.reserve(charge, self.clock.now_ms()).await;
         held.map_err(|error| {
-            self.is_reserved = false;
-            self.is_silent = true;
+            // A store that did not answer may hold it.
+            self.is_reserved = matches!(error, ChargeError::Unavailable(_));
             ReserveError { error, amount }
         })
     }
@@ -220,7 +264,7 @@ pub(super) struct ReserveError {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        if self.is_silent {
+        if self.is_silent && !self.is_reserved {
             return;
         }
         self.end_run();
@@ -231,28 +275,78 @@ impl Drop for Settlement {
         row.input_tokens = self.counted.input_tokens;
         row.output_tokens = self.counted.output_tokens;
         row.credits = cost.unwrap_or(Credits::ZERO);
-        let ports = self.ports.clone();
-        let is_reserved = self.is_reserved;
         let mut counted_call = self.counted_call.take();
-        if let Some(call) = &mut counted_call {
+        if let Some(call) = counted_call.as_mut().filter(|_| !self.is_silent) {
             call.ended = Observation::AiCallEnded(row.outcome);
         }
+        let last_words = LastWords {
+            ports: self.ports.clone(),
+            is_reserved: self.is_reserved,
+            leaves_row: !self.is_silent,
+            cost,
+            row,
+            now_ms,
+        };
         self.ports.after_response.run(Box::pin(async move {
-            let call = row.id.as_str();
-            let paid = match cost {
-                _ if !is_reserved => Ok(()),
-                Some(amount) => ports.charge.confirm(call, amount, now_ms).await,
-                None => ports.charge.release(call).await,
-            };
-            if paid.is_err() {
-                tracing::error!(call.id = call, "an AI call could not be settled");
-            }
-            if ports.usage.append_usage(row).await.is_err() {
-                tracing::error!("a usage row of an AI call was lost");
+            if !last_words.say().await
+                && let Some(call) = &counted_call
+            {
+                call.could_not_be_settled();
             }
             drop(counted_call);
         }));
     }
+}
+
+/// What the store is told of a call that is over.
+struct LastWords {
+    ports: AiPorts,
+    is_reserved: bool,
+    leaves_row: bool,
+    cost: Option<Credits>,
+    row: UsageRow,
+    now_ms: u64,
+}
+
+impl LastWords {
+    /// Whether the store has heard all of it.
+    async fn say(&self) -> bool {
+        let Self { ports, row, .. } = self;
+        let (call, timer) = (row.id.as_str(), ports.timer.as_ref());
+        let mut is_settled = true;
+        if self.is_reserved {
+            let paid = insist(timer, || match self.cost {
+                Some(amount) => ports.charge.confirm(call, amount, self.now_ms),
+                None => ports.charge.release(call),
+            });
+            if paid.await.is_err() {
+                tracing::error!(call.id = call, "an AI call could not be settled");
+                is_settled = false;
+            }
+        }
+        if self.leaves_row {
+            let added = insist(timer, || ports.usage.append_usage(row.clone()));
+            if added.await.is_err() {
+                tracing::error!(call.id = call, "a usage row of an AI call was lost");
+                is_settled = false;
+            }
+        }
+        is_settled
+    }
+}
+
+/// Tells a store until it has heard; what it was told twice counts once.
+async fn insist<'a>(
+    timer: &dyn Timer,
+    mut tell: impl FnMut() -> BoxFuture<'a, Result<(), StoreUnavailable>>,
+) -> Result<(), StoreUnavailable> {
+    for pause_ms in PAUSES_MS {
+        if tell().await.is_ok() {
+            return Ok(());
+        }
+        timer.sleep(Duration::from_millis(pause_ms)).await;
+    }
+    tell().await
 }
 
 /// Tokens of a text of this length, at least.

@@ -1,4 +1,4 @@
-//! Gemini's signatures of calls, kept for the time until the client comes back with the results (`ai-stream.md` 7.2).
+//! Gemini's signatures of calls, kept for the time until the client comes back with the results.
 //!
 //! A client cannot carry them. They are kept by person and call, so that nobody meets another's, and forgotten soon: then
 //! the model is told to do without.

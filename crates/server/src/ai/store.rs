@@ -84,7 +84,7 @@ pub struct UsageRow {
 /// Where rows about calls go.
 #[async_trait]
 pub trait UsageLog: Send + Sync {
-    /// Adds a row.
+    /// Adds a row; once, however often it is asked for.
     async fn append_usage(&self, row: UsageRow) -> Result<(), StoreUnavailable>;
 }
 

@@ -80,7 +80,10 @@ impl State {
 #[async_trait]
 impl UsageLog for MemoryStore {
     async fn append_usage(&self, row: UsageRow) -> Result<(), StoreUnavailable> {
-        self.open()?.usage.push(row);
+        let usage = &mut self.open()?.usage;
+        if !usage.iter().any(|known| known.id == row.id) {
+            usage.push(row);
+        }
         Ok(())
     }
 }

@@ -144,6 +144,80 @@ fn ai_is_configured_and_its_keys_are_never_shown() {
 }
 
 #[test]
+fn what_a_table_says_of_a_built_in_model_changes_and_the_rest_stays() {
+    use epicenter_server::ai::catalog::{Credits, Model, Price};
+    let loaded = Place::new(
+        r#"
+        [[ai.providers]]
+        name = "ollama"
+        base_url = "http://127.0.0.1:11434/v1"
+        [[ai.models]]
+        provider = "openai"
+        model = "gpt-5"
+        fallback = "ollama/gpt-5"
+        [[ai.models]]
+        provider = "gemini"
+        model = "gemini-3-flash-preview"
+        context = 1000
+        credits = 0
+        wants_signatures = false
+        [[ai.models]]
+        provider = "openai"
+        model = "gpt-of-tomorrow"
+        ignores_sampling = true
+        wants_signatures = true
+        fallback = "openai/gpt-5-mini"
+        [[ai.models]]
+        provider = "ollama"
+        model = "gpt-5"
+        "#,
+    )
+    .load()
+    .unwrap();
+    let [gpt, gemini, unknown, namesake] = loaded.config.ai.models.as_slice() else {
+        panic!("{:?}", loaded.config.ai.models);
+    };
+    let built_in = Model::built_in("openai", "gpt-5").unwrap();
+    assert!(built_in.ignores_sampling && built_in.capabilities.reasoning);
+    assert_eq!(built_in.context_tokens, 400_000);
+    let price = Price::PerMillionTokens {
+        input: Credits::whole(125),
+        output: Credits::whole(1_000),
+    };
+    assert_eq!(built_in.price, price);
+    let fallback = Some(("ollama".to_owned(), "gpt-5".to_owned()));
+    assert_eq!(
+        *gpt,
+        Model {
+            fallback,
+            ..built_in
+        }
+    );
+    assert_eq!(
+        *gemini,
+        Model {
+            context_tokens: 1_000,
+            max_output_tokens: 1_000,
+            price: Price::PerCall(Credits::ZERO),
+            wants_signatures: false,
+            ..Model::built_in("gemini", "gemini-3-flash-preview").unwrap()
+        }
+    );
+    assert_eq!(
+        *unknown,
+        Model {
+            ignores_sampling: true,
+            wants_signatures: true,
+            fallback: Some(("openai".to_owned(), "gpt-5-mini".to_owned())),
+            ..Model::plain("openai", "gpt-of-tomorrow")
+        }
+    );
+    assert_eq!(*namesake, Model::plain("ollama", "gpt-5"));
+    let printed = Place::new(&render(&loaded)).config();
+    assert_eq!(printed.ai.models, loaded.config.ai.models);
+}
+
+#[test]
 fn wrong_ai_settings_are_named_without_keys() {
     #[track_caller]
     fn check(file: &str, expect: &str) {
@@ -199,6 +273,18 @@ fn wrong_ai_settings_are_named_without_keys() {
     );
     check(&model("fallback = \"x/y\""), "`fallback` names a provider");
     check(&model("fallback = \"x\""), "`fallback` is no model");
+    check(
+        &model("fallback = \"openai/gpt-0\""),
+        "`fallback` names a model that is not there",
+    );
+    check(
+        &model("fallback = \"openai/gemini-2.5-pro\""),
+        "name a built-in model, or one that has a table of [[ai.models]]",
+    );
+    check(
+        &model("ignores_sampling = 1"),
+        "`ignores_sampling` is neither true nor false",
+    );
     check(
         &model("credits = 1\ninput_credits = 1"),
         "does not go with the other prices",

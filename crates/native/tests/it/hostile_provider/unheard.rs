@@ -71,7 +71,7 @@ fn errors_before_the_first_byte_have_names_and_are_free() {
         ),
         (
             vec![error("503 Service Unavailable", "retry-after: 3600\r\n")],
-            unavailable(1),
+            Expect(502, "ProviderUnavailable", 1, Some("3600")),
         ),
         (
             vec![error("500 Internal Server Error", "retry-after: -1\r\n"); 3],

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::openai_responses::unsupported;
+use super::sink::{Malformed, Sink, Slots};
+use super::turns::Turns;
 use super::{
-    Encoded, FinishReason, Malformed, ModelCall, ModelEvent, ModelFailure, Sink, Slots, Usage,
-    count, failure_of, text,
+    Encoded, FinishReason, ModelCall, ModelEvent, ModelFailure, Usage, count, text, unsupported,
 };
 use crate::ai::message::{Media, MediaKind, MediaSource, Message, Part, Tool, parse_arguments};
 use crate::ai::request::RequestError;
@@ -70,9 +70,9 @@ fn encode_tool(tool: &Tool) -> Value {
     out
 }
 
-/// Roles alternate: neighbours of one role are one turn, and results of tools are what the user says.
+/// Results of tools are what the user says.
 fn encode_messages(call: &ModelCall<'_>) -> Result<Value, RequestError> {
-    let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut turns = Turns::default();
     for message in &call.conversation.messages {
         let (role, blocks) = match message {
             Message::User(parts) => {
@@ -101,22 +101,20 @@ fn encode_messages(call: &ModelCall<'_>) -> Result<Value, RequestError> {
                 ("user", vec![block])
             }
         };
-        match turns.last_mut() {
-            Some((last, turn)) if *last == role => turn.extend(blocks),
-            _ => turns.push((role, blocks)),
-        }
+        turns.push(role, blocks);
     }
-    let write = |(role, blocks): (&str, Vec<Value>)| {
-        let only_text = match blocks.as_slice() {
-            [block] if role == "user" => text(block, "text").map(str::to_owned),
-            _ => None,
-        };
-        match only_text {
-            Some(text) => json!({ "role": role, "content": text }),
-            None => json!({ "role": role, "content": blocks }),
-        }
+    Ok(turns.encode(encode_turn))
+}
+
+fn encode_turn(role: &str, blocks: &[Value]) -> Value {
+    let only_text = match blocks {
+        [block] if role == "user" => text(block, "text"),
+        _ => None,
     };
-    Ok(turns.into_iter().map(write).collect())
+    match only_text {
+        Some(text) => json!({ "role": role, "content": text }),
+        None => json!({ "role": role, "content": blocks }),
+    }
 }
 
 fn encode_part(part: &Part) -> Result<Value, RequestError> {
@@ -142,7 +140,6 @@ fn encode_source(media: &Media) -> Value {
 
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    has_started: bool,
     slots: Slots,
     /// Blocks that are calls, by index.
     calls: HashMap<u64, Call>,
@@ -153,7 +150,6 @@ pub(super) struct Decoder {
 #[derive(Debug)]
 struct Call {
     slot: usize,
-    has_arguments: bool,
     /// The arguments of servers that send them whole, at the start.
     early_input: String,
 }
@@ -166,14 +162,17 @@ enum Stop {
 
 impl Decoder {
     pub(super) fn take(&mut self, event: &Value, sink: &mut Sink<'_>) -> Result<(), Malformed> {
-        let kind = text(event, "type").unwrap_or_default();
-        if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            sink.fail(failure_of(error));
+        if sink.take_error(event) {
             return Ok(());
         }
-        match kind {
+        match text(event, "type").unwrap_or_default() {
             "" => return Err(Malformed),
-            "message_start" => self.start(event.get("message").unwrap_or(&Value::Null), sink),
+            "message_start" => {
+                let message = event.get("message").unwrap_or(&Value::Null);
+                if sink.start(text(message, "model")) {
+                    self.take_usage(message);
+                }
+            }
             "content_block_start" => self.take_block(event, sink)?,
             "content_block_delta" => self.take_delta(event, sink),
             "content_block_stop" => self.close_block(event, sink),
@@ -197,14 +196,6 @@ impl Decoder {
         Ok(())
     }
 
-    fn start(&mut self, message: &Value, sink: &mut Sink<'_>) {
-        if !std::mem::replace(&mut self.has_started, true) {
-            let model = text(message, "model").map(str::to_owned);
-            sink.push(ModelEvent::Started { model });
-            self.take_usage(message);
-        }
-    }
-
     fn take_block(&mut self, event: &Value, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let block = event.get("content_block").unwrap_or(&Value::Null);
         match text(block, "type") {
@@ -219,7 +210,6 @@ impl Decoder {
                 let early_input = input.filter(|input| !input.is_empty());
                 let call = Call {
                     slot,
-                    has_arguments: false,
                     early_input: early_input
                         .and_then(|input| serde_json::to_string(input).ok())
                         .unwrap_or_default(),
@@ -241,10 +231,9 @@ impl Decoder {
             Some("input_json_delta") => {
                 let piece = text(delta, "partial_json").unwrap_or_default();
                 let index = count(event, "index");
-                let call = index.and_then(|index| self.calls.get_mut(&index));
+                let call = index.and_then(|index| self.calls.get(&index));
                 if let Some(call) = call.filter(|_| !piece.is_empty()) {
-                    call.has_arguments = true;
-                    sink.arguments(call.slot, piece);
+                    self.slots.arguments(call.slot, piece, sink);
                 }
             }
             _ => {}
@@ -253,11 +242,8 @@ impl Decoder {
 
     fn close_block(&mut self, event: &Value, sink: &mut Sink<'_>) {
         let index = count(event, "index");
-        if let Some(call) = index.and_then(|index| self.calls.get_mut(&index)) {
-            if !std::mem::replace(&mut call.has_arguments, true) {
-                sink.arguments(call.slot, &call.early_input);
-            }
-            self.slots.end(call.slot, sink);
+        if let Some(call) = index.and_then(|index| self.calls.get(&index)) {
+            self.slots.end(call.slot, &call.early_input, sink);
         }
     }
 

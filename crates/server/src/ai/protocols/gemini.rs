@@ -1,11 +1,10 @@
-//! Gemini's `streamGenerateContent` (`ai-stream.md` 7.2).
+//! Gemini's `streamGenerateContent`.
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Encoded, FinishReason, Malformed, ModelCall, ModelEvent, ModelFailure, Sink, Slots, Usage,
-    count, failure_of, text,
-};
+use super::sink::{Malformed, Sink, Slots};
+use super::turns::Turns;
+use super::{Encoded, FinishReason, ModelCall, ModelEvent, ModelFailure, Usage, text};
 use crate::ai::message::{Media, MediaSource, Message, Part, Tool, parse_arguments};
 use crate::ai::schema;
 use crate::ai::upstream::HeaderText;
@@ -71,9 +70,8 @@ fn encode_tool(tool: &Tool) -> Value {
     })
 }
 
-/// Roles alternate: neighbours of one role are one turn.
 fn encode_contents(call: &ModelCall<'_>) -> Value {
-    let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut turns = Turns::default();
     let mut names: Vec<(&str, &str)> = Vec::new();
     for message in &call.conversation.messages {
         let (role, parts) = match message {
@@ -113,16 +111,9 @@ fn encode_contents(call: &ModelCall<'_>) -> Value {
                 ("user", vec![part])
             }
         };
-        match contents.last_mut() {
-            _ if parts.is_empty() => {}
-            Some((last, turn)) if *last == role => turn.extend(parts),
-            _ => contents.push((role, parts)),
-        }
+        turns.push(role, parts);
     }
-    contents
-        .into_iter()
-        .map(|(role, parts)| json!({ "role": role, "parts": parts }))
-        .collect()
+    turns.encode(|role, parts| json!({ "role": role, "parts": parts }))
 }
 
 fn encode_part(part: &Part) -> Value {
@@ -142,7 +133,6 @@ fn encode_media(media: &Media) -> Value {
 
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    has_started: bool,
     has_output: bool,
     slots: Slots,
 }
@@ -159,17 +149,13 @@ impl Decoder {
     }
 
     fn take_chunk(&mut self, chunk: &Value, sink: &mut Sink<'_>) -> Result<(), Malformed> {
-        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            sink.fail(failure_of(error));
+        if sink.take_error(chunk) {
             return Ok(());
         }
         if !chunk.is_object() {
             return Err(Malformed);
         }
-        if !std::mem::replace(&mut self.has_started, true) {
-            let model = text(chunk, "modelVersion").map(str::to_owned);
-            sink.push(ModelEvent::Started { model });
-        }
+        sink.start(text(chunk, "modelVersion"));
         let candidate = chunk
             .get("candidates")
             .and_then(|candidates| candidates.get(0))
@@ -180,7 +166,15 @@ impl Decoder {
         for part in parts.and_then(Value::as_array).into_iter().flatten() {
             self.take_part(part, sink)?;
         }
-        take_usage(chunk, sink);
+        if let Some(usage) = chunk.get("usageMetadata") {
+            let usage = Usage::read(
+                usage,
+                "promptTokenCount",
+                "candidatesTokenCount",
+                "totalTokenCount",
+            );
+            sink.push(ModelEvent::Usage(usage));
+        }
         let feedback = chunk.get("promptFeedback").unwrap_or(&Value::Null);
         if let Some(reason) = text(feedback, "blockReason") {
             let message = format!("The provider blocked the prompt: {reason}");
@@ -203,8 +197,7 @@ impl Decoder {
             }
             let arguments = call.get("args").filter(|args| args.is_object());
             let arguments = arguments.map_or_else(|| "{}".to_owned(), Value::to_string);
-            sink.arguments(slot, &arguments);
-            self.slots.end(slot, sink);
+            self.slots.end(slot, &arguments, sink);
             return Ok(());
         }
         let delta = text(part, "text").unwrap_or_default();
@@ -238,18 +231,4 @@ impl Decoder {
             }
         }
     }
-}
-
-fn take_usage(chunk: &Value, sink: &mut Sink<'_>) {
-    let Some(usage) = chunk.get("usageMetadata") else {
-        return;
-    };
-    let input_tokens = count(usage, "promptTokenCount").unwrap_or(0);
-    let output_tokens = count(usage, "candidatesTokenCount").unwrap_or(0);
-    sink.push(ModelEvent::Usage(Usage {
-        input_tokens,
-        output_tokens,
-        total_tokens: count(usage, "totalTokenCount")
-            .unwrap_or(input_tokens.saturating_add(output_tokens)),
-    }));
 }

@@ -1,15 +1,13 @@
-//! Chat Completions, as OpenAI-compatible servers speak it (`ai-stream.md` 7.3).
+//! Chat Completions, as OpenAI-compatible servers speak it.
 //!
 //! They differ in what they leave out: ids, indexes, usage, `[DONE]`, the right finish reason. All of that is accepted; an
 //! end without any finish reason is not.
 
 use serde_json::{Map, Value, json};
 
-use super::openai_responses::{bearer, strict_function, unsupported};
-use super::{
-    Encoded, FinishReason, Malformed, ModelCall, ModelEvent, ModelFailure, Sink, Slots, Usage,
-    count, failure_of, text,
-};
+use super::openai::{bearer, encode_sampling, strict_answer, strict_function};
+use super::sink::{MAX_CALLS, Malformed, Sink, Slots};
+use super::{Encoded, FinishReason, ModelCall, ModelEvent, Usage, count, text, unsupported};
 use crate::ai::message::{Media, MediaKind, MediaSource, Message, Part, ToolCall};
 use crate::ai::request::RequestError;
 
@@ -32,22 +30,13 @@ pub(super) fn encode(call: &ModelCall<'_>) -> Result<Encoded, RequestError> {
         let tools = settings.tools.iter().map(encode).collect();
         body.insert("tools".to_owned(), Value::Array(tools));
     }
-    if !call.ignores_sampling {
-        if let Some(temperature) = settings.temperature {
-            body.insert("temperature".to_owned(), json!(temperature));
-        }
-        if let Some(top_p) = settings.top_p {
-            body.insert("top_p".to_owned(), json!(top_p));
-        }
-    }
+    encode_sampling(call, &mut body);
     if let Some(max_tokens) = settings.max_tokens {
         // Compatible servers know the old name; only OpenAI itself has retired it, and that has a protocol of its own.
         body.insert("max_tokens".to_owned(), json!(max_tokens));
     }
     if let Some(schema) = &settings.output_schema {
-        let format = json!({
-            "type": "json_schema", "json_schema": { "name": "answer", "strict": true, "schema": schema },
-        });
+        let format = json!({ "type": "json_schema", "json_schema": strict_answer(schema) });
         body.insert("response_format".to_owned(), format);
     }
     body.insert("stream".to_owned(), Value::Bool(true));
@@ -126,7 +115,6 @@ fn audio_format(media: &Media) -> &str {
 
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    has_started: bool,
     slots: Slots,
     calls: Vec<Call>,
     usage: Option<Usage>,
@@ -146,18 +134,21 @@ struct Call {
 
 impl Decoder {
     pub(super) fn take(&mut self, chunk: &Value, sink: &mut Sink<'_>) -> Result<(), Malformed> {
-        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            sink.fail(failure_of(error));
+        if sink.take_error(chunk) {
             return Ok(());
         }
         if !chunk.is_object() {
             return Err(Malformed);
         }
-        if !std::mem::replace(&mut self.has_started, true) {
-            let model = text(chunk, "model").map(str::to_owned);
-            sink.push(ModelEvent::Started { model });
+        sink.start(text(chunk, "model"));
+        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+            self.usage = Some(Usage::read(
+                usage,
+                "prompt_tokens",
+                "completion_tokens",
+                "total_tokens",
+            ));
         }
-        self.take_usage(chunk);
         let choice = chunk.get("choices").and_then(|choices| choices.get(0));
         if let Some(choice) = choice {
             self.take_choice(choice, sink)?;
@@ -206,7 +197,7 @@ impl Decoder {
         });
         let call = match known {
             Some(at) => self.calls.get_mut(at),
-            None if self.calls.len() < super::MAX_CALLS => {
+            None if self.calls.len() < MAX_CALLS => {
                 self.calls.push(Call {
                     index,
                     id: id.map(str::to_owned),
@@ -218,7 +209,7 @@ impl Decoder {
         };
         let call = call.ok_or(Malformed)?;
         if let Some(slot) = call.slot {
-            sink.arguments(slot, arguments);
+            self.slots.arguments(slot, arguments, sink);
             return Ok(());
         }
         call.name.push_str(name);
@@ -226,23 +217,10 @@ impl Decoder {
         if !call.name.is_empty() {
             let slot = self.slots.start(call.id.as_deref(), &call.name, sink)?;
             call.slot = Some(slot);
-            sink.arguments(slot, &std::mem::take(&mut call.early_arguments));
+            let arguments = std::mem::take(&mut call.early_arguments);
+            self.slots.arguments(slot, &arguments, sink);
         }
         Ok(())
-    }
-
-    fn take_usage(&mut self, chunk: &Value) {
-        let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) else {
-            return;
-        };
-        let input_tokens = count(usage, "prompt_tokens").unwrap_or(0);
-        let output_tokens = count(usage, "completion_tokens").unwrap_or(0);
-        self.usage = Some(Usage {
-            input_tokens,
-            output_tokens,
-            total_tokens: count(usage, "total_tokens")
-                .unwrap_or(input_tokens.saturating_add(output_tokens)),
-        });
     }
 
     /// `[DONE]`, or the end of the stream.
@@ -254,10 +232,6 @@ impl Decoder {
         if let Some(usage) = self.usage {
             sink.push(ModelEvent::Usage(usage));
         }
-        if self.refusal.is_empty() {
-            sink.push(ModelEvent::Finished(finish));
-        } else {
-            sink.fail(ModelFailure::refusal(std::mem::take(&mut self.refusal)));
-        }
+        sink.finish(finish, std::mem::take(&mut self.refusal));
     }
 }

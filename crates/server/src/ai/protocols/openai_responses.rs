@@ -1,17 +1,17 @@
-//! OpenAI's Responses API (`ai-stream.md` 7.1).
+//! OpenAI's Responses API.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use super::openai::{bearer, encode_sampling, strict_answer, strict_function};
+use super::sink::{Malformed, Sink, Slots};
 use super::{
-    Encoded, FinishReason, Malformed, ModelCall, ModelEvent, ModelFailure, Sink, Slots, Usage,
-    count, failure_of, text,
+    Encoded, FinishReason, ModelCall, ModelEvent, ModelFailure, Usage, count, failure_of, text,
+    unsupported,
 };
 use crate::ai::message::{Media, MediaKind, MediaSource, Message, Part, Tool};
 use crate::ai::request::RequestError;
-use crate::ai::schema;
-use crate::ai::upstream::HeaderText;
 
 pub(super) fn encode(call: &ModelCall<'_>) -> Result<Encoded, RequestError> {
     let settings = call.settings;
@@ -30,14 +30,7 @@ pub(super) fn encode(call: &ModelCall<'_>) -> Result<Encoded, RequestError> {
         let tools = settings.tools.iter().map(encode_tool).collect();
         body.insert("tools".to_owned(), Value::Array(tools));
     }
-    if !call.ignores_sampling {
-        if let Some(temperature) = settings.temperature {
-            body.insert("temperature".to_owned(), json!(temperature));
-        }
-        if let Some(top_p) = settings.top_p {
-            body.insert("top_p".to_owned(), json!(top_p));
-        }
-    }
+    encode_sampling(call, &mut body);
     if let Some(max_tokens) = settings.max_tokens {
         body.insert("max_output_tokens".to_owned(), json!(max_tokens));
     }
@@ -45,8 +38,8 @@ pub(super) fn encode(call: &ModelCall<'_>) -> Result<Encoded, RequestError> {
         body.insert("metadata".to_owned(), metadata.clone());
     }
     if let Some(schema) = &settings.output_schema {
-        let format =
-            json!({ "type": "json_schema", "name": "answer", "strict": true, "schema": schema });
+        let mut format = strict_answer(schema);
+        format.insert("type".to_owned(), json!("json_schema"));
         body.insert("text".to_owned(), json!({ "format": format }));
     }
     body.insert("stream".to_owned(), Value::Bool(true));
@@ -55,33 +48,6 @@ pub(super) fn encode(call: &ModelCall<'_>) -> Result<Encoded, RequestError> {
         headers: bearer(call),
         body: Value::Object(body),
     })
-}
-
-/// `Authorization`; a server of one's own may want none.
-pub(super) fn bearer(call: &ModelCall<'_>) -> Vec<(&'static str, HeaderText)> {
-    call.key
-        .map(|key| ("authorization", HeaderText::bearer(key)))
-        .into_iter()
-        .collect()
-}
-
-/// A tool in strict mode where its schema allows that: name, description, parameters and `strict`.
-pub(super) fn strict_function(tool: &Tool) -> Map<String, Value> {
-    let (parameters, strict) = match &tool.schema {
-        None => (schema::no_arguments_strict(), true),
-        Some(schema) => match schema::to_strict(schema) {
-            Some(strict) => (strict, true),
-            None => (schema.clone(), false),
-        },
-    };
-    let mut function = Map::new();
-    function.insert("name".to_owned(), json!(tool.name));
-    if let Some(description) = &tool.description {
-        function.insert("description".to_owned(), json!(description));
-    }
-    function.insert("parameters".to_owned(), parameters);
-    function.insert("strict".to_owned(), Value::Bool(strict));
-    function
 }
 
 fn encode_tool(tool: &Tool) -> Value {
@@ -131,13 +97,6 @@ fn encode_part(part: &Part) -> Result<Value, RequestError> {
     })
 }
 
-pub(super) fn unsupported(media: &Media) -> RequestError {
-    RequestError::at(
-        format_args!("messages: {}", media.kind.as_str()),
-        "is not something that this model's provider takes",
-    )
-}
-
 fn encode_file(media: &Media) -> Value {
     let mut file = json!({ "type": "input_file" });
     match &media.source {
@@ -156,32 +115,20 @@ fn encode_file(media: &Media) -> Value {
 /// Servers leave out what they like (`output_index`, `sequence_number`, the model), so nothing of it is required.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    has_started: bool,
     last_sequence: Option<u64>,
     slots: Slots,
-    /// By item id.
-    calls: HashMap<String, Call>,
+    /// Slots of calls, by item id.
+    calls: HashMap<String, usize>,
     /// Parts whose text has come as deltas: item id and index of the content.
     streamed: HashSet<(String, u64)>,
     refusal: String,
 }
 
-#[derive(Debug)]
-struct Call {
-    slot: usize,
-    has_arguments: bool,
-}
-
 impl Decoder {
     pub(super) fn take(&mut self, event: &Value, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let Some(kind) = text(event, "type") else {
-            return match event.get("error") {
-                Some(error) if !error.is_null() => {
-                    sink.fail(failure_of(error));
-                    Ok(())
-                }
-                _ => Err(Malformed),
-            };
+            let has_failed = sink.take_error(event);
+            return has_failed.then_some(()).ok_or(Malformed);
         };
         // An event that is repeated says nothing new.
         if let Some(sequence) = count(event, "sequence_number") {
@@ -191,11 +138,7 @@ impl Decoder {
             self.last_sequence = Some(sequence);
         }
         let response = event.get("response").unwrap_or(&Value::Null);
-        if !self.has_started {
-            self.has_started = true;
-            let model = text(response, "model").map(str::to_owned);
-            sink.push(ModelEvent::Started { model });
-        }
+        sink.start(text(response, "model"));
         match kind {
             "response.output_text.delta" => self.take_text_delta(event, sink),
             "response.output_text.done" => self.take_whole_text(event, text(event, "text"), sink),
@@ -281,11 +224,7 @@ impl Decoder {
         if !self.calls.contains_key(key) {
             let name = text(item, "name").ok_or(Malformed)?;
             let slot = self.slots.start(call_id, name, sink)?;
-            let call = Call {
-                slot,
-                has_arguments: false,
-            };
-            self.calls.insert(key.to_owned(), call);
+            self.calls.insert(key.to_owned(), slot);
         }
         if state == ItemState::Done {
             self.finish_call(key, text(item, "arguments"), sink);
@@ -295,29 +234,22 @@ impl Decoder {
 
     fn take_arguments(&mut self, event: &Value, sink: &mut Sink<'_>) {
         let item = text(event, "item_id").unwrap_or_default();
-        if let Some(call) = self.calls.get_mut(item) {
-            call.has_arguments = true;
-            sink.arguments(call.slot, text(event, "delta").unwrap_or_default());
+        if let Some(slot) = self.calls.get(item) {
+            let delta = text(event, "delta").unwrap_or_default();
+            self.slots.arguments(*slot, delta, sink);
         }
     }
 
     fn finish_call(&mut self, item: &str, arguments: Option<&str>, sink: &mut Sink<'_>) {
-        if let Some(call) = self.calls.get_mut(item) {
-            if !std::mem::replace(&mut call.has_arguments, true) {
-                sink.arguments(call.slot, arguments.unwrap_or_default());
-            }
-            self.slots.end(call.slot, sink);
+        if let Some(slot) = self.calls.get(item) {
+            self.slots.end(*slot, arguments.unwrap_or_default(), sink);
         }
     }
 
     fn complete(&mut self, response: &Value, sink: &mut Sink<'_>) {
         self.slots.end_all(sink);
         take_usage(response, sink);
-        if !self.refusal.is_empty() {
-            sink.fail(ModelFailure::refusal(std::mem::take(&mut self.refusal)));
-            return;
-        }
-        sink.push(ModelEvent::Finished(FinishReason::Stop));
+        sink.finish(FinishReason::Stop, std::mem::take(&mut self.refusal));
     }
 }
 
@@ -333,15 +265,8 @@ fn part_key(event: &Value) -> (String, u64) {
 }
 
 fn take_usage(response: &Value, sink: &mut Sink<'_>) {
-    let Some(usage) = response.get("usage").filter(|usage| usage.is_object()) else {
-        return;
-    };
-    let input_tokens = count(usage, "input_tokens").unwrap_or(0);
-    let output_tokens = count(usage, "output_tokens").unwrap_or(0);
-    sink.push(ModelEvent::Usage(Usage {
-        input_tokens,
-        output_tokens,
-        total_tokens: count(usage, "total_tokens")
-            .unwrap_or(input_tokens.saturating_add(output_tokens)),
-    }));
+    if let Some(usage) = response.get("usage").filter(|usage| usage.is_object()) {
+        let usage = Usage::read(usage, "input_tokens", "output_tokens", "total_tokens");
+        sink.push(ModelEvent::Usage(usage));
+    }
 }

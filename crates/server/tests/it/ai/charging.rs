@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use epicenter_server::ai::catalog::Credits;
+use epicenter_server::ai::catalog::{Credits, Model, Price};
+use epicenter_server::ai::settings::AiTimes;
 use epicenter_server::ai::store::Outcome;
 use serde_json::{Value, json};
 
@@ -223,10 +224,12 @@ fn what_is_held_by_nobody_expires() {
     // A process that dies settles nothing.
     std::mem::forget(world.open(&ask("local", "small")));
     assert_eq!(world.ledger.account("ada"), (10_000, 2_000));
-    world.hub.clock.advance(15 * 60_000);
+    let life_ms = AiTimes::default().longest_call_ms();
+    world.hub.clock.advance(life_ms);
     let token = world.hub.signer.token_with("ada", |_, claims| {
-        claims["iat"] = json!(crate::hub::NOW + 900);
-        claims["exp"] = json!(crate::hub::NOW + 1_500);
+        let now = crate::hub::NOW + life_ms / 1_000;
+        claims["iat"] = json!(now);
+        claims["exp"] = json!(now + 600);
     });
     world.provider.play([good()]);
     let reply = world.run(world.hub.call(
@@ -290,6 +293,79 @@ fn a_model_that_steps_in_is_paid_at_its_own_price() {
     // What the provider blames the request for is not asked of another.
     let reply = world.play([Script::error(400, &[], "")], &ask("local", "frail"));
     reply.assert_error(400, "InvalidRequest");
+}
+
+#[test]
+fn a_model_that_steps_in_is_not_given_to_who_cannot_pay_for_it() {
+    for (fallback, unpaid) in [("large", true), ("dear", false)] {
+        let world = World::build(Billing::TenCredits, |config| {
+            let model = |name| Model::plain("local", name);
+            config.ai.models.push(Model {
+                fallback: Some(("local".to_owned(), fallback.to_owned())),
+                ..model("weak")
+            });
+            config.ai.models.push(Model {
+                price: Price::PerCall(Credits::whole(11)),
+                ..model("dear")
+            });
+        });
+        world.play([good()], &ask("local", "weak"));
+        if !unpaid {
+            world.ledger.pay("ada");
+        }
+        let broken = || Script::error(500, &[], "");
+        let reply = world.play([broken(), broken(), broken()], &ask("local", "weak"));
+        reply.assert_error(502, "ProviderUnavailable");
+        assert_eq!(world.ledger.account("ada"), (10_000, 0));
+        let row = &world.rows()[1];
+        assert_eq!(
+            (row.model.as_str(), row.outcome),
+            ("weak", Outcome::Refused)
+        );
+    }
+}
+
+#[test]
+fn with_a_key_of_ones_own_no_other_model_steps_in() {
+    let world = World::build(Billing::TenCredits, |config| {
+        config.ai.models.push(Model {
+            fallback: Some(("local".to_owned(), "small".to_owned())),
+            ..Model::plain("openai", "gpt-weak")
+        });
+    });
+    let mut body = ask("openai", "gpt-weak");
+    body["apiKey"] = json!("sk-own");
+    let broken = || Script::error(500, &[], "");
+    let reply = world.play([broken(), broken(), broken()], &body);
+    reply.assert_error(502, "ProviderUnavailable");
+    assert_eq!(world.provider.asked().len(), 3);
+}
+
+#[test]
+fn a_store_that_is_away_for_a_while_hears_of_the_call_later_and_once() {
+    let world = world();
+    world.provider.play([good()]);
+    let mut response = world.open(&ask("local", "small"));
+    world.ledger.is_down.store(true, Ordering::SeqCst);
+    while world.next_write(&mut response).is_some() {}
+    assert!(world.rows().is_empty());
+    world.timer.jump();
+    world.ledger.is_down.store(false, Ordering::SeqCst);
+    world.settle();
+    assert_eq!(world.ledger.account("ada"), (8_000, 0));
+    assert_eq!(world.rows().len(), 1);
+}
+
+#[test]
+fn credits_stay_held_for_as_long_as_an_answer_may_take() {
+    let world = world();
+    world
+        .provider
+        .play([Script::stream(GOOD.as_bytes(), 50, End::Hang)]);
+    let _response = world.open(&ask("local", "small"));
+    let answer_ms = AiTimes::default().answer_ms;
+    world.hub.clock.advance(answer_ms);
+    assert_eq!(world.ledger.account("ada"), (10_000, 2_000));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn streams() -> Vec<(&'static str, Value, String)> {
     ]
 }
 
-/// The rules of `ai-stream.md` 3 that hold for every answer.
+/// The order of events that every answer keeps, whatever the provider sends.
 #[track_caller]
 fn check_order(context: &str, events: &[Value], is_done: bool) {
     let mut open_text = None;

@@ -298,7 +298,7 @@ fn compare_requests(world: &World, expect: &Value) -> Option<String> {
     })
 }
 
-/// The scenarios show errors before the first byte as a stream; the hub answers them with HTTP (`ai-stream.md` 2).
+/// The scenarios show errors before the first byte as a stream; the hub answers them with HTTP (`ai.md`, Answers).
 fn compare_refusal(scenario: &Value, world: &World, reply: &crate::hub::Reply) -> Option<String> {
     let last = world.provider.asked().len() - 1;
     let status = scenario["upstream"][last]["status"].as_u64().unwrap();
@@ -337,6 +337,9 @@ fn check_abort(world: &World, scenario: &Value, count: usize) -> Option<String> 
     }
     // A first piece with everything in it is an answer that was complete before the client went away.
     let is_complete = body.ends_with("[DONE]\n\n");
+    if is_complete {
+        world.settle();
+    }
     assert_eq!(world.provider.open_connections(), usize::from(!is_complete));
     drop(response);
     assert_eq!(world.provider.open_connections(), 0, "it is still open");

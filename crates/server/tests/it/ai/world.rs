@@ -12,14 +12,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use epicenter_identity::{UserId, personal};
+use epicenter_server::accounts::store::{Act, Actor};
 use epicenter_server::ai::catalog::{Credits, Model, Price};
 use epicenter_server::ai::policy::{ChargePolicy, FixedCredits, NoCharge};
-use epicenter_server::ai::settings::{AiConfig, Provider as ProviderSettings, ProviderKey};
+use epicenter_server::ai::settings::{
+    AiConfig, AiTimes, Provider as ProviderSettings, ProviderKey,
+};
 use epicenter_server::ai::store::{CreditAccount, CreditStore, Held, UsageLog, UsageRow};
 use epicenter_server::ai::upstream::{AfterResponse, Alarm, Timer};
 use epicenter_server::config::HubConfig;
 use epicenter_server::ports::{AiPorts, Clock as _, StoreUnavailable};
 use epicenter_server::secret::Secret;
+use epicenter_store::memory::MemoryStore;
+use epicenter_store::{Gift, Given};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::Response;
@@ -130,77 +135,97 @@ impl Timer for VirtualTimer {
     }
 }
 
-/// Does the work at once: the ports of a test never wait.
-struct AtOnce;
+/// Work that outlives a response: as much of it at once as waits for nothing, and the rest when time has passed.
+#[derive(Default)]
+pub(crate) struct Later(Mutex<Vec<BoxFuture<'static, ()>>>);
 
-impl AfterResponse for AtOnce {
-    fn run(&self, work: BoxFuture<'static, ()>) {
-        work.now_or_never()
-            .expect("work after a response waits for nothing here");
+impl Later {
+    fn carry_on(&self) {
+        let mut works = std::mem::take(&mut *self.0.lock().unwrap());
+        let mut context = Context::from_waker(Waker::noop());
+        works.retain_mut(|work| work.poll_unpin(&mut context).is_pending());
+        self.0.lock().unwrap().append(&mut works);
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
     }
 }
 
-/// Usage rows and credits.
-#[derive(Debug, Default)]
+impl AfterResponse for Later {
+    fn run(&self, work: BoxFuture<'static, ()>) {
+        self.0.lock().unwrap().push(work);
+        self.carry_on();
+    }
+}
+
+/// Usage rows and credits in a store that can be taken away.
+#[derive(Debug)]
 pub(crate) struct Ledger {
-    pub(crate) rows: Mutex<Vec<UsageRow>>,
-    accounts: Mutex<BTreeMap<UserId, Account>>,
+    store: MemoryStore,
+    clock: Arc<TestClock>,
     pub(crate) is_down: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Account {
-    /// In thousandths; below zero when a call cost more than was held.
-    left: i64,
-    is_paid: bool,
-    held: BTreeMap<String, (u64, u64)>,
-}
-
-impl Account {
-    fn free(&mut self, now_ms: u64) -> i64 {
-        self.held
-            .retain(|_, (_, expires_at_ms)| *expires_at_ms > now_ms);
-        let held: u64 = self.held.values().map(|(amount, _)| amount).sum();
-        self.left - i64::try_from(held).unwrap()
-    }
-}
-
 impl Ledger {
-    /// Thousandths of credits that are left, and those that are held of them.
-    pub(crate) fn account(&self, user: &str) -> (i64, u64) {
-        let accounts = self.accounts.lock().unwrap();
-        let account = &accounts[&UserId::parse(user).unwrap()];
-        (
-            account.left,
-            account.held.values().map(|(amount, _)| amount).sum(),
-        )
-    }
-
-    pub(crate) fn pay(&self, user: &str) {
-        let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.get_mut(&UserId::parse(user).unwrap()).unwrap();
-        account.is_paid = true;
-    }
-
-    fn check(&self) -> Result<(), StoreUnavailable> {
-        if self.is_down.load(Ordering::SeqCst) {
-            return Err(StoreUnavailable);
+    fn new(clock: Arc<TestClock>) -> Self {
+        Self {
+            store: MemoryStore::new(),
+            clock,
+            is_down: AtomicBool::new(false),
         }
-        Ok(())
     }
+
+    /// Thousandths of credits that are left, and those that are held of them.
+    ///
+    /// Panics when the person has no account.
+    pub(crate) fn account(&self, user: &str) -> (u64, u64) {
+        let user = UserId::parse(user).unwrap();
+        let store = self.open();
+        // To ask for an account would open it; to hold nothing of it does not.
+        finish(store.reserve_credits(&user, "a look", Credits::ZERO, 0, 0));
+        finish(store.release_credits("a look"));
+        let balance = |now_ms: u64| {
+            let account = finish(store.credit_account(&user, Credits::ZERO, now_ms));
+            account.balance.as_thousandths()
+        };
+        // At the end of time nothing is held any more.
+        let (free, left) = (balance(self.clock.now_ms()), balance(u64::MAX));
+        (left, left - free)
+    }
+
+    /// As if an operator had given the person credits, but none.
+    pub(crate) fn pay(&self, user: &str) {
+        let gift = Gift {
+            user: UserId::parse(user).unwrap(),
+            opening: Credits::ZERO,
+            given: Credits::ZERO,
+            note: None,
+        };
+        let act = Act {
+            at_ms: self.clock.now_ms(),
+            actor: Actor::Operator,
+            ip: None,
+        };
+        assert_eq!(self.open().give_credits(&gift, &act), Ok(Given::Done));
+    }
+
+    fn open(&self) -> &MemoryStore {
+        self.store.fail(self.is_down.load(Ordering::SeqCst));
+        &self.store
+    }
+}
+
+fn finish<T>(work: impl Future<Output = Result<T, StoreUnavailable>>) -> T {
+    let done = work.now_or_never();
+    done.expect("a store in memory waits for nothing").unwrap()
 }
 
 #[async_trait]
 impl UsageLog for Ledger {
     async fn append_usage(&self, row: UsageRow) -> Result<(), StoreUnavailable> {
-        self.check()?;
-        self.rows.lock().unwrap().push(row);
-        Ok(())
+        self.open().append_usage(row).await
     }
-}
-
-fn to_credits(thousandths: i64) -> Credits {
-    Credits::thousandths(u64::try_from(thousandths).unwrap_or(0))
 }
 
 #[async_trait]
@@ -211,16 +236,7 @@ impl CreditStore for Ledger {
         opening: Credits,
         now_ms: u64,
     ) -> Result<CreditAccount, StoreUnavailable> {
-        self.check()?;
-        let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.entry(user.clone()).or_insert_with(|| Account {
-            left: i64::try_from(opening.as_thousandths()).unwrap(),
-            ..Account::default()
-        });
-        Ok(CreditAccount {
-            balance: to_credits(account.free(now_ms)),
-            is_paid: account.is_paid,
-        })
+        self.open().credit_account(user, opening, now_ms).await
     }
 
     async fn reserve_credits(
@@ -231,42 +247,24 @@ impl CreditStore for Ledger {
         now_ms: u64,
         expires_at_ms: u64,
     ) -> Result<Held, StoreUnavailable> {
-        self.check()?;
-        let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.get_mut(user).unwrap();
-        let free = account.free(now_ms);
-        if free < i64::try_from(amount.as_thousandths()).unwrap() {
-            return Ok(Held::Insufficient {
-                balance: to_credits(free),
-            });
-        }
-        let held = (amount.as_thousandths(), expires_at_ms);
-        let before = account.held.insert(reservation.to_owned(), held);
-        assert_eq!(before, None, "a call reserves once");
-        Ok(Held::Reserved)
+        self.open()
+            .reserve_credits(user, reservation, amount, now_ms, expires_at_ms)
+            .await
     }
 
     async fn confirm_credits(
         &self,
         reservation: &str,
         amount: Credits,
-        _now_ms: u64,
+        now_ms: u64,
     ) -> Result<(), StoreUnavailable> {
-        self.check()?;
-        for account in self.accounts.lock().unwrap().values_mut() {
-            if account.held.remove(reservation).is_some() {
-                account.left -= i64::try_from(amount.as_thousandths()).unwrap();
-            }
-        }
-        Ok(())
+        self.open()
+            .confirm_credits(reservation, amount, now_ms)
+            .await
     }
 
     async fn release_credits(&self, reservation: &str) -> Result<(), StoreUnavailable> {
-        self.check()?;
-        for account in self.accounts.lock().unwrap().values_mut() {
-            account.held.remove(reservation);
-        }
-        Ok(())
+        self.open().release_credits(reservation).await
     }
 }
 
@@ -276,6 +274,7 @@ pub(crate) struct World {
     pub(crate) provider: Arc<Provider>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) timer: Arc<VirtualTimer>,
+    later: Arc<Later>,
     token: OnceLock<String>,
 }
 
@@ -303,32 +302,35 @@ impl World {
             |clock| {
                 let timer = Arc::new(VirtualTimer::new(Arc::clone(clock)));
                 let provider = Arc::new(Provider::new(Arc::clone(&timer)));
-                let ledger = Arc::new(Ledger::default());
+                let later = Arc::new(Later::default());
+                let ledger = Arc::new(Ledger::new(Arc::clone(clock)));
                 let charge: Arc<dyn ChargePolicy> = match billing {
                     Billing::Free => Arc::new(NoCharge),
                     Billing::TenCredits => Arc::new(FixedCredits::new(
                         ledger.clone(),
                         Credits::whole(10),
                         Credits::whole(2),
+                        &AiTimes::default(),
                     )),
                 };
                 let ports = AiPorts {
                     upstream: provider.clone(),
                     timer: timer.clone(),
-                    after_response: Arc::new(AtOnce),
+                    after_response: later.clone(),
                     usage: ledger.clone(),
                     charge,
                 };
-                parts = Some((provider, ledger, timer));
+                parts = Some((provider, ledger, timer, later));
                 Some(ports)
             },
         );
-        let (provider, ledger, timer) = parts.unwrap();
+        let (provider, ledger, timer, later) = parts.unwrap();
         Self {
             hub,
             provider,
             ledger,
             timer,
+            later,
             token: OnceLock::new(),
         }
     }
@@ -346,13 +348,24 @@ impl World {
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         loop {
-            if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            let polled = future.as_mut().poll(&mut context);
+            self.later.carry_on();
+            if let Poll::Ready(done) = polled {
                 return done;
             }
             if !flag.0.swap(false, Ordering::SeqCst) {
                 self.timer.jump();
                 flag.0.store(false, Ordering::SeqCst);
             }
+        }
+    }
+
+    /// Lets time pass until nothing is left of the answers that were given.
+    pub(crate) fn settle(&self) {
+        self.later.carry_on();
+        while !self.later.is_done() {
+            self.timer.jump();
+            self.later.carry_on();
         }
     }
 
@@ -390,7 +403,7 @@ impl World {
 
     /// The rows that were written.
     pub(crate) fn rows(&self) -> Vec<UsageRow> {
-        self.ledger.rows.lock().unwrap().clone()
+        self.ledger.store.usage()
     }
 
     /// Plays these scripts and reads the answer.
