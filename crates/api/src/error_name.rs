@@ -83,13 +83,13 @@ error_names! {
         "The room exists already. Use it, or delete it first.";
     /// The room was deleted and not restored or created anew.
     RoomDeleted = "RoomDeleted", "room_deleted", 410, 4410,
-        "The room was deleted and stays so. Restore it within 30 days with POST to its /restore, or create it anew, empty, with PUT.";
+        "The room was deleted and stays so. While the hub keeps what was in it, POST to its /restore brings it back; PUT creates it anew, empty.";
     /// A sync body that is no state vector and update.
     MalformedSyncBody = "MalformedSyncBody", "malformed_sync_body", 400, 4400,
         "The sync body is malformed. Send a length-prefixed state vector, then a length-prefixed Yjs V2 update or a zero byte.";
     /// A body or frame over the limit.
     PayloadTooLarge = "PayloadTooLarge", "payload_too_large", 413, 1009,
-        "The request body is too large. Send less at once, or ask the operator to raise limits.max_frame_bytes.";
+        "The request body is larger than this route takes. Send less at once, or ask the operator whether the limit can be raised.";
     /// An update that Yjs can read and the hub does not take.
     UpdateRefused = "UpdateRefused", "update_refused", 422, 1007,
         "The update exceeds a limit of this hub and was not stored. The operator can raise the limit that is named.";

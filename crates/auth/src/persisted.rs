@@ -1,4 +1,4 @@
-//! The one durable record of a sign-in, and its only codec (client.md 1).
+//! The one durable record of a sign-in, and its only codec.
 //!
 //! It holds no profile: names and addresses are asked for when they are shown. Without the grant it still selects and
 //! decrypts local data.

@@ -1,4 +1,4 @@
-//! The answer of `GET /api/session`: who the tokens are for (http.md).
+//! The answer of `GET /api/session`: who the tokens are for (identity.md 3).
 
 use std::fmt;
 

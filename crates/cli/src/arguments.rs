@@ -334,8 +334,8 @@ pub(crate) enum AdminCommand {
     User(UserCommand),
     /// Print an access token for an account
     ///
-    /// Signed by the hub's own keys for the client epicenter-cli with every API scope. Works while the hub runs and
-    /// while it does not.
+    /// Signed by the hub's own keys for the client epicenter-cli with every scope. Works while the hub runs and while it
+    /// does not.
     #[command(
         after_help = "Example:\n  TOKEN=$(epicenter admin token --email ada@example.org --ttl 600)\n  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8787/api/session"
     )]
@@ -404,7 +404,7 @@ pub(crate) struct GiveArguments {
 pub(crate) enum KeysCommand {
     /// Make a new key that signs tokens; prints its id
     ///
-    /// It takes over within minutes. Tokens that the old key signed stay good until they end.
+    /// It takes over after a minute. Tokens that the old key signed stay good until they end.
     #[command(
         after_help = "Example:\n  epicenter keys rotate-signing --data-dir /var/lib/epicenter"
     )]

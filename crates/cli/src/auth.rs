@@ -127,7 +127,7 @@ pub(crate) fn logout(arguments: &AuthArguments) -> Result<(), Failure> {
         SignedOut::Everywhere => (true, true, format!("Signed out of {hub}; the hub knows\n")),
         SignedOut::HereOnly(why) => {
             say(&format!(
-                "warning: {}\nhint: end the sign-in on the account's page of the hub as well, if somebody else may have a copy\n",
+                "warning: {}\nhint: if somebody else may have a copy of this sign-in, have the hub's operator run `epicenter admin user reset-password`: it ends every sign-in of the account\n",
                 chain(why)
             ));
             (

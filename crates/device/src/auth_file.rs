@@ -1,4 +1,4 @@
-//! The file that holds one sign-in of this machine, shared by every process of the person (client.md 2).
+//! The file that holds one sign-in of this machine, shared by every process of the person.
 //!
 //! Two locks keep it right, both on files beside it that stay for ever. The *refresh lock* is held while a refresh
 //! token is being used, so that processes rotate one after another. The *write lock* is held for the moment of a

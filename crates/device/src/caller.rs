@@ -1,7 +1,7 @@
 //! Requests to a hub's API as the person who is signed in on this machine.
 //!
-//! The network gate of client.md 1: a token is sent nowhere before `GET /api/session` has confirmed it in this process, a
-//! refresh makes it unconfirmed again, and a 401 is answered with one refresh and one retry.
+//! The gate to the network: a token is sent nowhere before `GET /api/session` has confirmed it in this process, a refresh
+//! makes it unconfirmed again, and a 401 is answered with one refresh and one retry.
 
 use epicenter_auth::PersistedAuth;
 use zeroize::Zeroizing;

@@ -1,4 +1,4 @@
-//! Where a person's programs keep what they know of hubs (client.md 2).
+//! Where a person's programs keep what they know of hubs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

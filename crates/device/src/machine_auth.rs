@@ -60,7 +60,8 @@ pub enum SignedOut {
     WasSignedOut,
     /// The file is gone and the hub has ended the grant.
     Everywhere,
-    /// The file is gone; the hub did not hear of it, so that its side ends by time or from the account's page.
+    /// The file is gone; the hub did not hear of it, so that its side ends by time, or when the
+    /// person is signed out everywhere.
     HereOnly(HubFailure),
 }
 

@@ -1,4 +1,4 @@
-//! Using a refresh token that several processes share (client.md 2).
+//! Using a refresh token that several processes share.
 
 use epicenter_auth::{PersistedAuth, Refresh, TokenError, read_token_answer};
 

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Scope {
     /// `openid`: an id_token.
     OpenId,
-    /// `profile`: name and picture.
+    /// `profile`: the name.
     Profile,
     /// `email`: the address.
     Email,

@@ -1,11 +1,14 @@
 //! The data directory: one private folder that holds everything a hub keeps.
 //!
 //! ```text
-//! lock                         held by the process that serves; says which
-//! identity.db, rooms.db        SQLite, with their -wal and -shm beside them
-//! secrets/encryption-secrets   only when ENCRYPTION_SECRETS was not given
-//! secrets/auth-secret          only when AUTH_SECRET was not given
-//! secrets-awaited              from a restore to the first start with the right secrets
+//! lock                           held by the process that serves; says which
+//! identity.db, rooms.db          SQLite, with their -wal and -shm beside them
+//! secrets/encryption-secrets     only when ENCRYPTION_SECRETS was not given
+//! secrets/auth-secret            only when AUTH_SECRET was not given
+//! setup-link                     the link to the first account, where no terminal shows it
+//! secrets-awaited                from a restore to the first start with the right secrets
+//! restored-configuration.toml    what the hub of a backup ran with; nothing reads it
+//! restore-unfinished             while a restore moves its files in; no hub starts beside it
 //! ```
 //!
 //! Invariants: the directory has mode 0700 and nothing in it can be read by others; one process at a time serves it, and

@@ -1,5 +1,5 @@
 //! The hub's stream of events: lines of `data: ` with JSON, comments that keep the connection alive, and `[DONE]`
-//! (ai-stream.md 3).
+//! (ai.md, Answers).
 
 use serde_json::Value;
 

@@ -118,7 +118,7 @@ impl DataDir {
                     variable: "AUTH_SECRET",
                     path: self.secret_path(AUTH_FILE),
                     needs: "set AUTH_SECRET as it was, or bring the file back; any new AUTH_SECRET of at least 32 bytes \
-                            works too and costs every client one token refresh",
+                            works too: a new key signs from then on, and tokens of the old one stay good until they expire",
                 });
             }
             Ok(Zeroizing::new(
