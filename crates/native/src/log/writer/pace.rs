@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// From the beginning of one commit to the beginning of the next, unless appends gather by themselves.
 const DISTANCE: Duration = Duration::from_millis(10);
 /// Appends that arrive in [`DISTANCE`], on average, from which on waiting is worth it.
-const COMPANY: f64 = 4.0;
+const COMPANY: f64 = 1.5;
 /// Appends that arrive while a commit is written, on average, from which on they gather by themselves.
 const GATHERED: f64 = 0.5;
 /// How far the average rate looks back.
@@ -88,8 +88,12 @@ mod tests {
 
     #[test]
     fn on_a_fast_disk_commits_keep_their_distance() {
-        // A thousand appends a second, alone or in tens.
-        for (appends, apart) in [(1, micros(1_000)), (10, micros(10_000))] {
+        // A thousand appends a second, alone or in tens, and two hundred in pairs.
+        for (appends, apart) in [
+            (1, micros(1_000)),
+            (10, micros(10_000)),
+            (2, micros(10_000)),
+        ] {
             let (pace, last_began) = after_a_second(appends, apart, micros(150));
             assert_eq!(pace.not_before(), Some(last_began + DISTANCE));
         }
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn who_would_wait_alone_does_not_wait() {
-        for apart in [micros(50_000), micros(10_000), micros(5_000)] {
+        for apart in [micros(50_000), micros(10_000), micros(8_000)] {
             let (pace, _) = after_a_second(1, apart, micros(150));
             assert_eq!(pace.not_before(), None);
         }

@@ -118,6 +118,11 @@ impl Provider {
         of_case.cloned().collect()
     }
 
+    /// Connections that there have been.
+    pub(super) fn connections(&self) -> usize {
+        self.stage.lock().unwrap().connections
+    }
+
     /// Connections on which the provider speaks or is spoken to.
     pub(super) fn open_requests(&self) -> usize {
         let stage = self.stage.lock().unwrap();

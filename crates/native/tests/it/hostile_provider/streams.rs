@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
 
 use super::play::{STREAM, Script, Step, UNTIL_CLOSE, chunk, send};
 use super::scene::{Reply, Scene, case, until};
@@ -410,4 +411,36 @@ fn contains(bytes: &[u8], part: &str) -> bool {
         || bytes
             .windows(part.len())
             .any(|window| window == part.as_bytes())
+}
+
+/// What a provider says behind the last event of an answer is read, so that the next question needs no new connection.
+#[test]
+fn a_connection_is_used_for_the_next_question() {
+    const QUESTIONS: usize = 3;
+    wait(async {
+        let scene = Scene::start(QUESTIONS, |_| {}).await;
+        for number in 0..QUESTIONS {
+            let script = vec![
+                send(STREAM),
+                send(chunk(text("hi"))),
+                send(chunk(END)),
+                send(chunk(USAGE)),
+                Step::Pause(Duration::from_millis(50)),
+                send(chunk(DONE)),
+                send("0\r\n\r\n"),
+                Step::Keep,
+            ];
+            let reply = scene.ask("local", number, vec![script]).await;
+            assert!(reply.is_done, "{reply:?}");
+            until("the provider has said all", || {
+                scene.provider.open_requests() == 0
+            })
+            .await;
+            // It is on its way to the hub still.
+            sleep(Duration::from_millis(200)).await;
+        }
+        // A machine that is very busy may miss the one or the other.
+        assert!(scene.provider.connections() < QUESTIONS);
+        scene.hub.stop().await;
+    });
 }
