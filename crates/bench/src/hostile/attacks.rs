@@ -53,7 +53,7 @@ pub(crate) fn all() -> Vec<Attack> {
         },
         Attack {
             name: "tiny-frames",
-            title: "40,000 frames a second from 8 sockets: pings, unknown objects, empty updates, step 1",
+            title: "40,000 frames a second from 8 sockets: pings, calls without their fields, empty updates, step 1",
             carry_out: tiny_frames,
         },
         Attack {
@@ -244,7 +244,7 @@ fn tiny_frames(ground: &Ground<'_>) -> anyhow::Result<Deeds> {
         |fleet, client, number| match number / SOCKETS % 4 {
             0 => fleet.queue(client, BINARY, &STEP1),
             1 => fleet.queue(client, BINARY, &EMPTY),
-            2 => fleet.queue(client, TEXT, b"{\"type\":\"x\"}"),
+            2 => fleet.queue(client, TEXT, b"{\"type\":\"dispatch_request\"}"),
             _ => fleet.queue(client, TEXT, b"ping"),
         },
     )?;

@@ -11,6 +11,8 @@ use crate::server::{Kind, Seat, Server};
 
 /// Memory and threads settle in this time after the last socket has opened.
 const SETTLE: Duration = Duration::from_secs(3);
+/// After this time every server has stored and put away what the opening of its rooms left behind: that is not idleness.
+const FALL_SILENT: Duration = Duration::from_secs(15);
 /// Over which the processor time of idleness is taken, at least.
 const LEAST_WATCH: Duration = Duration::from_secs(10);
 /// Of each socket.
@@ -39,6 +41,7 @@ pub(crate) fn measure(
     wait(&mut fleet, SETTLE, &mut Deaf)?;
     let (after, kernel_after) = (server.process()?.memory()?, kernel_bytes()?);
 
+    wait(&mut fleet, FALL_SILENT, &mut Deaf)?;
     let watch = duration.max(LEAST_WATCH);
     let cpu = Cpu::begin(server)?;
     if pings {
