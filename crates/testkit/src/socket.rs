@@ -115,6 +115,17 @@ impl TestSocket {
         soon("a frame", self.read()).await
     }
 
+    /// Waits until the hub has said that so many updates of this socket are saved.
+    pub async fn saved(&mut self, count: u32) {
+        self.next_where(|received| match received {
+            Received::Json(report) if report["type"] == "saved" => {
+                (report["count"] == count).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+    }
+
     /// The next thing that `wanted` takes; what comes before it is thrown away.
     pub async fn next_where<T>(&mut self, mut wanted: impl FnMut(&Received) -> Option<T>) -> T {
         soon("an awaited frame", async {

@@ -35,17 +35,6 @@ async fn open(hub: &TestHub, user: &TestUser, room: &str) -> TestSocket {
     TestSocket::open(hub.address(), &path, Some(&user.token)).await
 }
 
-async fn is_saved(socket: &mut TestSocket, count: u32) {
-    socket
-        .next_where(|received| match received {
-            Received::Json(report) if report["type"] == "saved" => {
-                (report["count"] == count).then_some(())
-            }
-            _ => None,
-        })
-        .await;
-}
-
 async fn push(hub: &TestHub, user: &TestUser, room: &str, update: &[u8]) -> HttpAnswer {
     // Behind the state vector of nothing.
     let mut body = vec![1, 0];
@@ -81,7 +70,7 @@ async fn writers_are_told_readers_read_on_and_all_goes_on_when_the_disk_does() {
     let mut typist = Typist::new(7);
     let mut writer = open(&hub, &ada, "written").await;
     writer.send_update(&typist.types("before,")).await;
-    is_saved(&mut writer, 1).await;
+    writer.saved(1).await;
 
     fill_disk(&hub);
     let unsaved = typist.types("during,");
@@ -116,12 +105,12 @@ async fn writers_are_told_readers_read_on_and_all_goes_on_when_the_disk_does() {
     writer = open(&hub, &ada, "written").await;
     writer.send_update(&unsaved).await;
     writer.send_update(&typist.types("after")).await;
-    is_saved(&mut writer, 2).await;
+    writer.saved(2).await;
     let written = text(&hub, &ada, "written").await;
     assert!(written.contains("before,during,after"), "{written}");
     let answer = push(&hub, &ada, "new", &Typist::new(9).types("pushed")).await;
     assert_eq!(answer.status, 200);
     // Whoever only read never noticed.
     reader.send_update(&Typist::new(11).types("read on")).await;
-    is_saved(&mut reader, 1).await;
+    reader.saved(1).await;
 }

@@ -224,14 +224,7 @@ async fn a_socket_that_sends_too_many_messages_is_read_at_its_rate_and_to_the_en
         let update = typist.types(&format!("message {message};"));
         socket.send_update(&update).await;
     }
-    socket
-        .next_where(|received| match received {
-            Received::Json(report) if report["type"] == "saved" => {
-                (report["count"] == MESSAGES).then_some(())
-            }
-            _ => None,
-        })
-        .await;
+    socket.saved(MESSAGES).await;
     let took = began.elapsed();
     // What a second allows passes at once, and each of the others takes its part of a second. The hub's clock counts
     // whole milliseconds.

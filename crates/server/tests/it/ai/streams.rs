@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use epicenter_server::ai::catalog::Model;
 use serde_json::{Value, json};
 
 use super::charging::{GOOD, ask, good};
@@ -529,4 +530,37 @@ fn keys_of_schemas_reach_the_provider_in_their_order() {
             "{provider}: {sent}"
         );
     }
+}
+
+/// Which nulls of a call's arguments stand for nothing hangs on the model that answers, not on the one that was asked.
+#[test]
+fn a_model_that_steps_in_is_read_by_its_own_rules() {
+    let world = World::build(Billing::Free, |config| {
+        config.ai.models.push(Model {
+            fallback: Some(("local".to_owned(), "small".to_owned())),
+            ..Model::plain("gemini", "gemini-weak")
+        });
+    });
+    let mut body = ask("gemini", "gemini-weak");
+    body["data"]["tools"] = json!([{
+        "name": "look",
+        "inputSchema": {
+            "type": "object",
+            "properties": { "at": { "type": "string" }, "how": { "type": "string" } },
+            "required": ["at"],
+        },
+    }]);
+    let call = concat!(
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"look\",",
+        "\"arguments\":\"{\\\"at\\\":\\\"sea\\\",\\\"how\\\":null}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n",
+    );
+    let scripts = [
+        Script::error(500, &[], "{}"),
+        Script::stream(call.as_bytes(), 40, End::Close),
+    ];
+    let reply = world.play(scripts, &body);
+    let (events, is_done) = events(text(&reply));
+    assert!(is_done, "{events:?}");
+    let end = events.iter().find(|event| event["type"] == "TOOL_CALL_END");
+    assert_eq!(end.unwrap()["input"], json!({ "at": "sea" }));
 }
