@@ -21,6 +21,7 @@ mod oauth_hub;
 mod oauth_refresh;
 mod pages;
 mod ports;
+mod rates;
 mod rooms;
 mod surface;
 mod tokens;
