@@ -31,8 +31,9 @@ use crate::state::SharedHub;
 /// Models that call tools that do not exist are told so this often in one response.
 const MAX_ROUNDS: u32 = 5;
 
-/// For the mark that ends a provider's answer, behind the last event.
-const REST_TIME: Duration = Duration::from_secs(1);
+/// For the mark that ends a provider's answer, behind the last event. Far below the second in which a provider is left
+/// by whoever stops reading, because nobody knows whether they stopped before the last event or after it.
+const REST_TIME: Duration = Duration::from_millis(250);
 
 /// A provider that goes on and on is cut off.
 const MAX_REST_BYTES: usize = 16 * 1024;

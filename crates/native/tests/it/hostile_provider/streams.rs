@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::play::{STREAM, Script, Step, UNTIL_CLOSE, chunk, send};
 use super::scene::{Reply, Scene, case, until};
@@ -441,6 +441,32 @@ fn a_connection_is_used_for_the_next_question() {
         }
         // A machine that is very busy may miss the one or the other.
         assert!(scene.provider.connections() < QUESTIONS);
+        scene.hub.stop().await;
+    });
+}
+
+/// One that keeps its connection open behind the last event is left like one whose client has left.
+#[test]
+fn a_provider_that_does_not_end_its_answer_is_left() {
+    wait(async {
+        let scene = Scene::start(1, |_| {}).await;
+        let script = vec![
+            send(STREAM),
+            send(chunk(text("hi"))),
+            send(chunk(END)),
+            send(chunk(USAGE)),
+            send(chunk(DONE)),
+            Step::Hold,
+        ];
+        let reply = scene.ask("local", 0, vec![script]).await;
+        let answered_at = Instant::now();
+        assert!(reply.is_done, "{reply:?}");
+        until("the hub leaves the provider", || {
+            scene.provider.open_requests() == 0
+        })
+        .await;
+        let took = answered_at.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
         scene.hub.stop().await;
     });
 }
