@@ -24,6 +24,11 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const JOINING_AT_ONCE: usize = 64;
 /// In which at least one more socket must have opened.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+/// The code of a hub that has not heard of revocations for five seconds and so cannot check tokens (`sync.md` 5), as after
+/// it was not let run: clients come again.
+const CANNOT_CHECK: u16 = 4503;
+/// Before they do.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Space that an empty buffer may keep.
 const KEPT_BYTES: usize = 4096;
 
@@ -75,6 +80,8 @@ pub(crate) struct Fleet {
     events: Vec<epoll::Event>,
     begin: Instant,
     open: usize,
+    /// Who could not be checked and is to come again.
+    refused: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -89,6 +96,9 @@ struct Client {
     waits_for_room: bool,
     /// Whether what comes in is left in the kernel.
     is_paused: bool,
+    /// What it comes again with when it could not be checked; none once it is in.
+    again: Option<Box<Entrance>>,
+    is_refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +117,7 @@ impl Fleet {
             events: Vec::with_capacity(EVENTS),
             begin: Instant::now(),
             open: 0,
+            refused: Vec::new(),
         })
     }
 
@@ -118,7 +129,8 @@ impl Fleet {
         self.clients.len()
     }
 
-    /// Opens a socket for each entrance and completes the handshake of the sync protocol on it.
+    /// Opens a socket for each entrance and completes the handshake of the sync protocol on it. Who cannot be checked at
+    /// the moment comes again, as clients do, and the crowd does not hear of it.
     pub(crate) fn join_all(
         &mut self,
         entrances: impl IntoIterator<Item = anyhow::Result<Entrance>>,
@@ -130,15 +142,16 @@ impl Fleet {
         loop {
             while self.clients.len() - self.open < already + JOINING_AT_ONCE {
                 match entrances.next() {
-                    Some(entrance) => self.connect(entrance?)?,
+                    Some(entrance) => self.connect_stubbornly(entrance?)?,
                     None => break,
-                };
+                }
             }
             if self.clients.len() - self.open == already {
                 return Ok(());
             }
             let before = self.open;
             self.poll(Duration::from_millis(100), crowd)?;
+            self.connect_again()?;
             if self.open > before {
                 progress = Instant::now();
             }
@@ -152,7 +165,7 @@ impl Fleet {
     }
 
     /// How far those have come that are not open.
-    pub(crate) fn left_out(&self) -> String {
+    fn left_out(&self) -> String {
         let outside = |client: &&Client| client.phase != Phase::Open;
         let count = |is_meant: &dyn Fn(&Client) -> bool| {
             let clients = self.clients.iter().filter(outside);
@@ -167,27 +180,39 @@ impl Fleet {
 
     /// Begins to open a socket; its number is returned at once.
     pub(crate) fn connect(&mut self, entrance: Entrance) -> anyhow::Result<usize> {
-        let stream = TcpStream::connect(entrance.address).context("no connection")?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         let number = self.clients.len();
-        epoll::add(
-            &self.epoll,
-            &stream,
-            epoll::EventData::new_u64(number as u64),
-            epoll::EventFlags::IN,
-        )?;
-        self.clients.push(Client {
-            stream: Some(stream),
-            dialect: entrance.dialect,
-            phase: Phase::Upgrading,
-            partial: Vec::new(),
-            out: entrance.request.into_bytes(),
-            waits_for_room: false,
-            is_paused: false,
-        });
+        let client = Client::connect(&self.epoll, number, entrance)?;
+        self.clients.push(client);
         self.flush(number)?;
         Ok(number)
+    }
+
+    /// The same for somebody who comes again when it cannot be checked.
+    fn connect_stubbornly(&mut self, entrance: Entrance) -> anyhow::Result<()> {
+        let again = Box::new(entrance.clone());
+        let number = self.connect(entrance)?;
+        if let Some(client) = self.clients.get_mut(number) {
+            client.again = Some(again);
+        }
+        Ok(())
+    }
+
+    fn connect_again(&mut self) -> anyhow::Result<()> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(AGAIN_AFTER);
+        for number in std::mem::take(&mut self.refused) {
+            let Some(client) = self.clients.get_mut(number) else {
+                continue;
+            };
+            if let Some(again) = client.again.take() {
+                *client = Client::connect(&self.epoll, number, Entrance::clone(&again))?;
+                client.again = Some(again);
+                self.flush(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts an update in line for the next `flush` of this client.
@@ -370,7 +395,11 @@ impl Fleet {
             client.partial = all;
         }
         if client.phase == Phase::Open && !was_open {
+            client.again = None;
             self.open += 1;
+        }
+        if std::mem::take(&mut client.is_refused) {
+            self.refused.push(number);
         }
         // An answer to the upgrade or to a ping.
         self.flush(number)
@@ -378,6 +407,29 @@ impl Fleet {
 }
 
 impl Client {
+    fn connect(epoll: &OwnedFd, number: usize, entrance: Entrance) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(entrance.address).context("no connection")?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        epoll::add(
+            epoll,
+            &stream,
+            epoll::EventData::new_u64(number as u64),
+            epoll::EventFlags::IN,
+        )?;
+        Ok(Self {
+            stream: Some(stream),
+            dialect: entrance.dialect,
+            phase: Phase::Upgrading,
+            partial: Vec::new(),
+            out: entrance.request.into_bytes(),
+            waits_for_room: false,
+            is_paused: false,
+            again: None,
+            is_refused: false,
+        })
+    }
+
     /// Handles the whole messages in `bytes` and tells how many bytes those are.
     fn handle(
         &mut self,
@@ -415,7 +467,11 @@ impl Client {
                 CLOSE => {
                     let code = frame.payload.first_chunk().copied().map(u16::from_be_bytes);
                     self.stream = None;
-                    crowd.hear(number, at, Event::Closed(code))?;
+                    let may_return = self.again.is_some() && self.phase != Phase::Open;
+                    self.is_refused = may_return && code == Some(CANNOT_CHECK);
+                    if !self.is_refused {
+                        crowd.hear(number, at, Event::Closed(code))?;
+                    }
                     return Ok(bytes.len());
                 }
                 _ => Event::Other,
