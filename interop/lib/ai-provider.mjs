@@ -22,6 +22,9 @@ export class ScriptedProvider {
   static async start() {
     const provider = new ScriptedProvider();
     provider.#server = http.createServer((request, response) => provider.#answer(request, response));
+    // Hubs keep connections for longer than the five seconds of Node: one that is closed just when the next question
+    // travels on it would be an error of the provider that no script holds.
+    provider.#server.keepAliveTimeout = 0;
     provider.#server.listen(0, '127.0.0.1');
     await once(provider.#server, 'listening');
     return provider;

@@ -30,7 +30,8 @@ class Answer {
 
 export class Requests {
   #base;
-  #agent = new http.Agent({ keepAlive: true, maxSockets: 32 });
+  /** Idle connections are given up long before the hub closes them (30 s), so that none is used just when it does. */
+  #agent = new http.Agent({ keepAlive: true, maxSockets: 32, timeout: 5_000 });
 
   constructor(base) {
     this.#base = new URL(base);

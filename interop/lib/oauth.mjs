@@ -285,13 +285,16 @@ export async function assertAlive(app, grant) {
   return renewed;
 }
 
-/** Asks again and again, one answer after the other, until the condition holds; fails at the deadline. */
+/**
+ * Asks again and again, one answer after the other, until the condition holds. It must hold for whatever is asked after
+ * the deadline; the answer to an earlier question may be an old one, however late it is read.
+ */
 export async function eventually(what, deadlineMs, ask, holds) {
   const begin = performance.now();
   for (;;) {
-    const answer = await ask();
     const elapsed = performance.now() - begin;
-    if (holds(answer)) return { answer, elapsed };
+    const answer = await ask();
+    if (holds(answer)) return;
     assert.ok(elapsed < deadlineMs, `${what}: not within ${deadlineMs} ms, last ${answer.status} ${answer.text?.()}`);
   }
 }

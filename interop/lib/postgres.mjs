@@ -11,6 +11,7 @@ import path from 'node:path';
 import { Watch } from './waiting.mjs';
 
 const DISTRIBUTION = '/usr/lib/postgresql';
+const START_ATTEMPTS = 5;
 
 /** The folder of `initdb` and `postgres`, or null where PostgreSQL is not installed. */
 export function findPostgres() {
@@ -52,26 +53,37 @@ export class Cluster {
       encoding: 'utf8',
     });
     if (made.status !== 0) throw new Error(`initdb: ${made.error ?? made.stderr}`);
+    // Somebody else may take the port between the look and the start.
+    let failure;
+    for (let attempts = 0; attempts < START_ATTEMPTS; attempts += 1) {
+      failure = await cluster.#launch(bin, data, user).then(() => null, (error) => error);
+      if (!failure) return cluster;
+      if (!/could not bind/.test(failure.message)) break;
+    }
+    await rm(cluster.#folder, { recursive: true, force: true });
+    throw failure;
+  }
+
+  async #launch(bin, data, user) {
     const port = await freePort();
-    const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: cluster.#folder };
+    const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: this.#folder };
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const watch = new Watch();
     let log = '';
     // Whatever becomes of the test, the server goes with it.
     const server = ['--pdeathsig', 'KILL', `${bin}/postgres`, '-D', data, ...flags];
-    cluster.#child = spawn('setpriv', server, {
+    this.#child = spawn('setpriv', server, {
       ...user,
-      cwd: cluster.#folder,
+      cwd: this.#folder,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    cluster.#child.stderr.on('data', (chunk) => {
+    this.#child.stderr.on('data', (chunk) => {
       log += chunk;
       watch.changed();
     });
-    cluster.#child.once('close', (code) => watch.fail(new Error(`postgres ended with ${code}: ${log}`)));
+    this.#child.once('close', (code) => watch.fail(new Error(`postgres ended with ${code}: ${log}`)));
     await watch.until('the database to take connections', () => log.includes('ready to accept connections'));
-    cluster.url = `postgres://epicenter@127.0.0.1:${port}/postgres`;
-    return cluster;
+    this.url = `postgres://epicenter@127.0.0.1:${port}/postgres`;
   }
 
   /** Ends it at once; nothing of it stays. */

@@ -110,10 +110,10 @@ export class RoomSocket {
    * Asks for the room's state and waits for the answer. One room handles one message at a time and an answer waits for
    * the disk, so this also says that everything sent before on this socket was handled and is durable.
    */
-  async flush(stateVector = EMPTY_STATE_VECTOR) {
+  async flush(stateVector = EMPTY_STATE_VECTOR, deadlineMs) {
     const before = this.answers;
     this.send(STEP1, stateVector);
-    await this.watch.until('step2 of the hub', () => this.answers > before);
+    await this.watch.until('step2 of the hub', () => this.answers > before, deadlineMs);
     return this.lastAnswer;
   }
 

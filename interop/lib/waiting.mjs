@@ -72,6 +72,25 @@ export function until(what, watches, condition, deadlineMs = DEADLINE_MS) {
   });
 }
 
+/** How long the hub reads on behind its last word, so that what still comes does not reset the connection. */
+const LINGER_MS = 2_000;
+const LINGER_ATTEMPTS = 3;
+
+/**
+ * What the hub says to something too large while that is still being sent. Where this machine stands still for longer
+ * than the hub lingers, the reset can eat the answer: such an attempt proves nothing and is made again.
+ */
+export async function answerToTooMuch(attempt) {
+  for (let left = LINGER_ATTEMPTS; ; left -= 1) {
+    const begin = performance.now();
+    try {
+      return await attempt();
+    } catch (error) {
+      if (left === 1 || performance.now() - begin < LINGER_MS) throw error;
+    }
+  }
+}
+
 /** Runs `work` over `items`, at most `width` at a time, and waits for all of them. */
 export async function inParallel(items, width, work) {
   const queue = [...items.entries()];

@@ -9,6 +9,7 @@ import { readRoom } from '../lib/http.mjs';
 import { hubWithUser } from '../lib/hub.mjs';
 import { RawUpgrade, clientFrame } from '../lib/raw-upgrade.mjs';
 import { RoomSocket } from '../lib/socket.mjs';
+import { answerToTooMuch } from '../lib/waiting.mjs';
 
 const ROOTS = { list: 'array' };
 const MAX_FRAME_BYTES = 5 * 1024 * 1024;
@@ -269,21 +270,27 @@ describe('requests without an upgrade', () => {
 });
 
 describe('frames over the limit', () => {
-  test('6 MiB are closed with 1009 and the name of the setting, as bytes and as text', async () => {
-    for (const payload of [Buffer.alloc(6 * 1024 * 1024, 1), 'x'.repeat(6 * 1024 * 1024)]) {
-      const socket = await RoomSocket.open(user, 'six');
+  /** How the hub closes a new socket that sends this; a connection that breaks off without a close frame is an error. */
+  const closeAfter = (room, payload) =>
+    answerToTooMuch(async () => {
+      const socket = await RoomSocket.open(user, room);
       if (typeof payload === 'string') socket.sendText(payload);
       else socket.sendBytes(payload);
-      const { code, reason } = await socket.closing();
+      const closed = await socket.closing();
+      assert.notEqual(closed.code, 1006, `no close frame: ${socket.error}`);
+      return closed;
+    });
+
+  test('6 MiB are closed with 1009 and the name of the setting, as bytes and as text', async () => {
+    for (const payload of [Buffer.alloc(6 * 1024 * 1024, 1), 'x'.repeat(6 * 1024 * 1024)]) {
+      const { code, reason } = await closeAfter('six', payload);
       assert.equal(code, 1009);
       assert.match(reason, /max_frame_bytes/);
     }
   });
 
   test('text is measured in bytes', async () => {
-    const socket = await RoomSocket.open(user, 'bytes of text');
-    socket.sendText('€'.repeat(2 * 1024 * 1024));
-    assert.equal((await socket.closing()).code, 1009);
+    assert.equal((await closeAfter('bytes of text', '€'.repeat(2 * 1024 * 1024))).code, 1009);
   });
 
   test('the last frame that fits is stored, one byte more is not', async () => {
@@ -304,19 +311,21 @@ describe('frames over the limit', () => {
     await socket.flush();
     assertSameDocument(await readRoom(user, 'fits'), fits.doc, ROOTS);
 
-    const over = await RoomSocket.open(user, 'one more');
-    over.sendBytes(fill(MAX_FRAME_BYTES - overhead + 1).frame);
-    assert.equal((await over.closing()).code, 1009);
+    assert.equal((await closeAfter('one more', fill(MAX_FRAME_BYTES - overhead + 1).frame)).code, 1009);
     assertSameDocument(await readRoom(user, 'one more'), new Y.Doc(), ROOTS);
   });
 
   test('fragments are added up', async () => {
-    const raw = await joinByHand('fragments');
     const half = Buffer.alloc(3 * 1024 * 1024, 1);
-    raw.send(clientFrame(BINARY, half, { final: false }));
-    raw.send(clientFrame(0, half));
-    assert.equal((await raw.closing()).code, 1009);
-    raw.end();
+    const { code } = await answerToTooMuch(async () => {
+      const raw = await joinByHand('fragments');
+      raw.send(clientFrame(BINARY, half, { final: false }));
+      raw.send(clientFrame(0, half));
+      const closed = await raw.closing();
+      raw.end();
+      return closed;
+    });
+    assert.equal(code, 1009);
   });
 
   test('a length that nobody could send is refused before it is believed', async () => {
