@@ -51,16 +51,20 @@ impl DelayingLog {
         self.valve.lock().expect("no test panicked here").closed = true;
     }
 
-    /// Lets everything held, and everything to come, through.
+    /// Lets everything held, and everything to come, through, in the order in which it came.
     pub fn release(&self) {
-        let held = {
-            let mut valve = self.valve.lock().expect("no test panicked here");
-            valve.closed = false;
-            std::mem::take(&mut valve.held)
-        };
-        for request in held {
+        while let Some(request) = self.take_held() {
             self.inner.append(request);
         }
+    }
+
+    /// The oldest append that is held. The valve opens when there is none, not before: what comes meanwhile must not
+    /// overtake.
+    fn take_held(&self) -> Option<AppendRequest> {
+        let mut valve = self.valve.lock().expect("no test panicked here");
+        let oldest = valve.held.pop_front();
+        valve.closed = oldest.is_some();
+        oldest
     }
 
     /// Fails the oldest held append; those behind it stay held.

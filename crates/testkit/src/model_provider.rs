@@ -82,40 +82,51 @@ fn split(seen: &[u8]) -> Option<(String, Value)> {
     Some((head.to_owned(), serde_json::from_str(body).ok()?))
 }
 
+/// A piece of an answer.
+fn delta(delta: &Value, finish_reason: &Value) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
+    json!({"id": "c", "model": "parrot", "choices": [choice]}).to_string()
+}
+
+/// An event as a chunk of a body.
+fn chunk(event: &str) -> String {
+    let text = format!("data: {event}\n\n");
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
 impl ModelCall {
-    /// Begins an answer that streams.
+    /// Begins an answer that streams. A connection carries one call: the next one of a hub that kept it would be lost here.
     #[must_use]
     pub fn begin(mut self) -> Self {
         self.write(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
         );
         self
     }
 
     /// Sends one event.
     pub fn send(&mut self, event: &str) {
-        let text = format!("data: {event}\n\n");
-        self.write(&format!("{:x}\r\n{text}\r\n", text.len()));
+        self.write(&chunk(event));
     }
 
     /// Says a piece of text.
     pub fn say(&mut self, text: &str) {
-        self.delta(&json!({ "content": text }), &Value::Null);
+        self.send(&delta(&json!({ "content": text }), &Value::Null));
     }
 
     /// Thinks a piece of text.
     pub fn think(&mut self, text: &str) {
-        self.delta(&json!({ "reasoning_content": text }), &Value::Null);
+        self.send(&delta(&json!({ "reasoning_content": text }), &Value::Null));
     }
 
     /// Ends the answer well: five tokens in, seven out.
     pub fn finish(mut self) {
-        self.delta(&json!({}), &json!("stop"));
+        let stop = delta(&json!({}), &json!("stop"));
         let usage = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12});
         let usage = json!({"id": "c", "model": "parrot", "choices": [], "usage": usage});
-        self.send(&usage.to_string());
         // In one piece: the hub may leave when it has heard that all is said.
-        self.write("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+        let pieces = [chunk(&stop), chunk(&usage.to_string()), chunk("[DONE]")];
+        self.write(&format!("{}0\r\n\r\n", pieces.concat()));
     }
 
     /// Answers with an error instead.
@@ -137,12 +148,6 @@ impl ModelCall {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
             other => panic!("the connection is still open: {other:?}"),
         }
-    }
-
-    fn delta(&mut self, delta: &Value, finish_reason: &Value) {
-        let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
-        let event = json!({"id": "c", "model": "parrot", "choices": [choice]});
-        self.send(&event.to_string());
     }
 
     fn write(&mut self, text: &str) {

@@ -241,7 +241,9 @@ impl PostgresCluster {
             // Clients that come too early are told so, in the same words.
             let is_fatal =
                 |line: &str| line.contains("FATAL") && !line.contains("the database system is");
-            if log.lines().any(is_fatal) {
+            // The last line may not be whole yet.
+            let whole = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            if whole.lines().any(is_fatal) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));

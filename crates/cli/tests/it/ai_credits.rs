@@ -1,5 +1,8 @@
 //! Credits: they run out, and an operator gives more.
 
+use std::time::Instant;
+
+use epicenter_testkit::DEADLINE;
 use serde_json::{Value, json};
 
 use crate::ai::AiScene;
@@ -12,12 +15,28 @@ fn credits(scene: &AiScene, arguments: &[&str]) -> Answer {
     scene.scene.place.run(&arguments)
 }
 
+/// What is shown once nothing is held any more: an answer is paid after it has ended.
+fn settled(scene: &AiScene) -> String {
+    let begin = Instant::now();
+    loop {
+        let shown = credits(scene, &["show"]).data();
+        if shown.contains("\t0 held\t") {
+            return shown;
+        }
+        assert!(begin.elapsed() < DEADLINE, "{shown}");
+    }
+}
+
 #[test]
 fn credits_run_out_and_an_operator_gives_more() {
     let scene = AiScene::configured("credits = 5\nmax_unpaid_call = 4\n");
     let shown = credits(&scene, &["show"]).data();
     assert_eq!(shown, format!("{EMAIL}\t5 free\t0 held\t0 owed\tunpaid\n"));
     assert_eq!(scene.answered(&["chat", "hello"], "yes").data(), "yes\n");
+    assert_eq!(
+        settled(&scene),
+        format!("{EMAIL}\t1 free\t0 held\t0 owed\tunpaid\n")
+    );
 
     let complaint = scene.ai(&["chat", "hello"]).complaint(2);
     assert!(complaint.contains("InsufficientCredits"), "{complaint}");
@@ -35,7 +54,7 @@ fn credits_run_out_and_an_operator_gives_more() {
         scene.answered(&["chat", "hello"], "again").data(),
         "again\n"
     );
-    let shown = credits(&scene, &["show"]).data();
+    let shown = settled(&scene);
     assert_eq!(shown, format!("{EMAIL}\t0.5 free\t0 held\t0 owed\tpaid\n"));
 
     // While an answer streams, its price is held.

@@ -10,7 +10,7 @@ use epicenter_server::ai::upstream::{
 use epicenter_server::secret::Secret;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::wait;
@@ -139,7 +139,10 @@ fn redirects_are_answers_and_broken_connections_are_told_apart() {
         }
         assert_eq!(last, Some(Err(UpstreamError::Lost)));
 
-        drop(listener);
+        // Bound, so that nobody else is given the port, and not listened on.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/v1", closed.local_addr().unwrap());
         let upstream = HttpUpstream::new().unwrap();
         let refused = timeout(LIMIT, upstream.send(request(&url))).await.unwrap();
         assert_eq!(refused.unwrap_err(), UpstreamError::Unreachable);

@@ -1,14 +1,20 @@
 //! A backup that is made while rooms are written to: every room in it is as it was at one moment.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use epicenter_testkit::Typist;
 use epicenter_update::{Limits, Update, content_digest, merge};
+use tokio::sync::watch;
 
 use crate::backup::{
     PASSPHRASE, back_up, config_of, empty_place, passphrase, push, restore, snapshot, start,
     start_restored, user, with_passphrase,
 };
+
+/// What each writer has to send.
+const UPDATES: usize = 400;
+
+const BACKUPS: usize = 3;
 
 /// A room and everything its one writer sent, in order.
 struct History {
@@ -21,7 +27,7 @@ struct History {
 impl History {
     fn new(client: u64) -> Self {
         let mut typist = Typist::new(client);
-        let words = (0..400).map(|number| format!("word {number} of {client}; "));
+        let words = (0..UPDATES).map(|number| format!("word {number} of {client}; "));
         Self {
             room: format!("room-{client}"),
             updates: words.map(|word| typist.types(&word)).collect(),
@@ -53,11 +59,14 @@ async fn a_backup_under_load_holds_states_that_the_rooms_had() {
     let hub = start().await;
     let ada = user(&hub).await;
     let histories: Vec<_> = (1..=WRITERS).map(History::new).collect();
-    let stop = AtomicBool::new(false);
+    // How many updates a writer may have sent by now: there are some left for each backup, however long the others took.
+    let (allow, allowed) = watch::channel(0);
     let place = empty_place();
     let write = async |history: &History| {
+        let mut allowed = allowed.clone();
         for (index, update) in history.updates.iter().enumerate() {
-            if stop.load(Ordering::SeqCst) {
+            // An error: all backups are made.
+            if allowed.wait_for(|count| index < *count).await.is_err() {
                 break;
             }
             assert_eq!(push(&hub, &ada, &history.room, update).await, 200);
@@ -72,7 +81,8 @@ async fn a_backup_under_load_holds_states_that_the_rooms_had() {
     };
     let take_backups = async {
         let mut taken = Vec::new();
-        for number in 0..3 {
+        for number in 0..BACKUPS {
+            allow.send_replace(UPDATES * (number + 1) / BACKUPS);
             let target = acknowledged().iter().sum::<usize>() + 60;
             while acknowledged().iter().sum::<usize>() < target {
                 tokio::task::yield_now().await;
@@ -87,7 +97,8 @@ async fn a_backup_under_load_holds_states_that_the_rooms_had() {
             made.await.unwrap();
             taken.push((file, before, acknowledged()));
         }
-        stop.store(true, Ordering::SeqCst);
+        allow.send_replace(0);
+        drop(allow);
         taken
     };
     let writing = futures_util::future::join_all(histories.iter().map(write));

@@ -78,6 +78,8 @@ async fn a_busy_room_is_compacted_while_two_clients_use_it() {
     .await;
     let ada = hub.user("ada@example.test").await;
     let mut reader = hub.open(&ada, ROOM, "reader").await;
+    // It joins after the upgrade has been answered, and must not miss the first update.
+    reader.drain().await;
     let mut writer = hub.open(&ada, ROOM, "writer").await;
     let mut typist = Typist::new(7);
     let mut seen = 0;

@@ -7,12 +7,15 @@
 
 use std::time::Duration;
 
+use epicenter_identity::OwnerId;
+use epicenter_native::log::Log as _;
 use epicenter_sync::Frame;
 use epicenter_testkit::{
     DelayingLog, HttpAnswer, HttpRequest, Received, TestHub, TestSocket, TestUser, Typist, soon,
 };
 use epicenter_update::{EMPTY_UPDATE, Limits, StateVector};
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 /// A hub whose log is held, with one update of `ada` in flight.
 struct InFlight {
@@ -66,20 +69,39 @@ impl InFlight {
     }
 
     async fn is_silent(&mut self, socket: &mut TestSocket) {
+        // By the first answer all that this socket did has reached the room.
+        let mut seen = socket.drain().await;
         self.room_has_caught_up().await;
-        assert_eq!(
-            socket.drain().await,
-            [],
-            "something was visible before it was durable"
-        );
+        seen.extend(socket.drain().await);
+        assert_eq!(seen, [], "something was visible before it was durable");
+    }
+
+    /// When the room was last joined or called.
+    fn last_used(&self) -> u64 {
+        let owner = OwnerId::parse(&self.ada.owner).expect("an owner");
+        self.log.list(&owner, None, 1)[0].last_accessed_at
+    }
+
+    /// Makes an HTTP call and returns when the room has taken it, which the log is told.
+    async fn call(&self, request: HttpRequest) -> JoinHandle<HttpAnswer> {
+        let before = self.last_used();
+        // It is told in whole milliseconds, and this one may be that of the last use.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let call = tokio::spawn(request.send(self.hub.address()));
+        let taken = async {
+            while self.last_used() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("a call", taken).await;
+        call
     }
 
     /// An HTTP call that the room has handled and that must not be answered before the valve opens.
     async fn is_held(&mut self, request: HttpRequest) -> HttpAnswer {
-        let address = self.hub.address();
-        let mut call = tokio::spawn(request.send(address));
+        let mut call = self.call(request).await;
         self.room_has_caught_up().await;
-        // The call may not even have reached the room yet; its silence is also watched for a while.
+        // An answer would take its time to come here; the silence is also watched for a while.
         let early = tokio::time::timeout(Duration::from_millis(200), &mut call).await;
         assert!(
             early.is_err(),
@@ -157,7 +179,8 @@ async fn the_presence_of_a_newcomer_waits() {
         reader
     })
     .await;
-    let _newcomer = flight.hub.open(&flight.ada, ROOM, "newcomer").await;
+    let mut newcomer = flight.hub.open(&flight.ada, ROOM, "newcomer").await;
+    assert_eq!(newcomer.drain().await, [], "it is joining");
     flight.is_silent(&mut reader).await;
     flight.log.release();
     reader
@@ -285,7 +308,7 @@ async fn a_post_waits_for_its_own_update_and_for_those_before_it() {
             .bearer(&flight.ada.token)
             .body(body);
         let answer = {
-            let mut call = tokio::spawn(request.send(flight.hub.address()));
+            let mut call = flight.call(request).await;
             if !pushed.is_empty() {
                 flight.arrivals += 1;
                 flight.log.wait_for_arrivals(flight.arrivals).await;
@@ -340,7 +363,7 @@ async fn a_failed_append_shows_to_nobody_and_the_room_reads_its_log_again() {
     })
     .await;
     let request = HttpRequest::new("GET", flight.ada.room_path(ROOM)).bearer(&flight.ada.token);
-    let call = tokio::spawn(request.clone().send(flight.hub.address()));
+    let call = flight.call(request.clone()).await;
     flight.room_has_caught_up().await;
     // Three appends are held: the first fails, and the later ones, which may depend on it, must fail with it although
     // the disk would take them.

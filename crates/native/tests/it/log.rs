@@ -257,3 +257,9 @@ fn wake(log: &SqliteLog) {
     let next = log.extent(&name).map_or(1, |extent| extent.last.0 + 1);
     append(log, &name, 1, next, vec![ready("")]).unwrap();
 }
+
+/// Nothing is left to be deleted. The disk is asked too: the writer counts what there is to delete only after others can
+/// see that it has to go.
+fn is_clean(disk: &Disk, log: &SqliteLog) -> bool {
+    log.stats().purge_backlog == 0 && disk.count("SELECT count(*) FROM retired_logs") == 0
+}

@@ -54,7 +54,7 @@ async fn ping_is_answered_and_nothing_else_of_that_kind() {
     let ada = hub.user("ada@example.test").await;
     let mut socket = hub.open(&ada, "notes", "phone").await;
     assert_eq!(socket.subprotocol.as_deref(), Some("epicenter"));
-    socket.drain().await;
+    greeting(&mut socket).await;
     socket.send_text("ping").await;
     assert_eq!(socket.next().await, Received::Text("pong".to_owned()));
     socket.send_text("Ping").await;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use epicenter_native::store::postgres::{MAX_CONNECTIONS, PostgresEngine, Upgrade};
 use epicenter_store::sql::{Engine, Job, Row, SqlError, Transaction, Value};
-use epicenter_testkit::PostgresCluster;
-use tokio::sync::Barrier;
+use epicenter_testkit::{PostgresCluster, soon};
+use tokio::sync::{Barrier, Notify};
 
 const INSERT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)";
 const UPSERT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -20,6 +20,8 @@ fn text(text: &str) -> Value {
 /// Two upserts; between them, at its first run, it waits for the other job.
 struct Crossing {
     keys: [&'static str; 2],
+    /// Told when the first of them is written.
+    holds: Arc<Notify>,
     meeting: Arc<Barrier>,
     runs: Arc<AtomicU32>,
     has_met: bool,
@@ -34,6 +36,7 @@ impl Job for Crossing {
             .await?;
         if !self.has_met {
             self.has_met = true;
+            self.holds.notify_one();
             self.meeting.wait().await;
         }
         transaction
@@ -94,6 +97,7 @@ async fn a_deadlock_is_broken_and_its_loser_runs_again() {
     let crossing = |keys| {
         engine.write(Box::new(Crossing {
             keys,
+            holds: Arc::default(),
             meeting: Arc::clone(&meeting),
             runs: Arc::clone(&runs),
             has_met: false,
@@ -162,10 +166,11 @@ async fn a_job_that_is_dropped_in_the_middle_leaves_nothing_and_blocks_nobody() 
     let cluster = PostgresCluster::shared();
     let engine = open(&cluster).await;
     for _ in 0..=MAX_CONNECTIONS {
-        let meeting = Arc::new(Barrier::new(2));
+        let holds = Arc::new(Notify::new());
         let crossing = Crossing {
             keys: ["a", "b"],
-            meeting: Arc::clone(&meeting),
+            holds: Arc::clone(&holds),
+            meeting: Arc::new(Barrier::new(2)),
             runs: Arc::default(),
             has_met: false,
         };
@@ -174,7 +179,7 @@ async fn a_job_that_is_dropped_in_the_middle_leaves_nothing_and_blocks_nobody() 
             async move { engine.write(Box::new(crossing)).await }
         });
         // Nobody comes to this meeting; the job is ended while it holds a row.
-        tokio::task::yield_now().await;
+        soon("a row that is held", holds.notified()).await;
         writing.abort();
         assert!(writing.await.is_err_and(|error| error.is_cancelled()));
     }

@@ -7,11 +7,12 @@ use epicenter_native::store::postgres::{PostgresEngine, Upgrade};
 use epicenter_server::ports::RoomsDuty;
 use epicenter_testkit::{PostgresCluster, soon};
 
-/// As long as a loaded machine needs and no longer.
+/// A loaded machine may pause for some seconds. Meanwhile no lease runs out that is to be held, and who counts itself out
+/// before the end is not late.
 const TIMES: LeaseTimes = LeaseTimes {
-    life: Duration::from_secs(3),
+    life: Duration::from_secs(10),
     renew_every: Duration::from_millis(500),
-    margin: Duration::from_secs(1),
+    margin: Duration::from_secs(5),
     look_every: Duration::from_millis(50),
 };
 

@@ -19,13 +19,17 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// `identity.md` 3 and some time for the socket.
 const REVOCATION_REACHES: Duration = Duration::from_secs(1);
 
-/// As long as a loaded machine needs, so that no hub loses the lease to a busy minute.
+/// Far longer than any test: no hub loses the lease to a busy minute, and who takes it from another need not wait for its
+/// end.
 const TIMES: LeaseTimes = LeaseTimes {
-    life: Duration::from_secs(5),
+    life: Duration::from_secs(600),
     renew_every: Duration::from_millis(500),
     margin: Duration::from_secs(1),
     look_every: Duration::from_millis(50),
 };
+
+/// Of a hub that is killed: its end is waited for.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
 
 pub(crate) fn secret_text(text: &str) -> SecretText {
     SecretText(text.to_owned().into())
@@ -169,7 +173,11 @@ async fn one_process_serves_rooms_and_the_next_when_it_ends() {
     let one = start(&url).await;
     let ada = one.user("ada@example.org").await;
     assert_eq!(list_rooms(&one, &ada).await.0, 200);
-    let two = start(&url).await;
+    let two = TestHub::start_with(|config| {
+        configure(config, &url);
+        config.lease.life = SHORT_LIFE;
+    });
+    let two = two.await;
     let (status, body) = list_rooms(&two, &ada).await;
     assert_eq!((status, &body["error"]["name"]), (421, &"WrongHub".into()));
     assert_eq!(body["error"]["url"], format!("http://{}", one.address()));
@@ -180,10 +188,8 @@ async fn one_process_serves_rooms_and_the_next_when_it_ends() {
     let mut socket = join(&one, &ada).await;
     one.stop().await;
     assert_eq!(socket.closed().await.0, 1001);
-    // It was given up, so nobody waits for its end.
-    let begun = Instant::now();
+    // It was given up: nobody could wait for its end.
     until_it_serves(&two, &ada).await;
-    assert!(begun.elapsed() < TIMES.life, "{:?}", begun.elapsed());
     drop(join(&two, &ada).await);
 
     let three = start(&url).await;

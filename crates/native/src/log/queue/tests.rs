@@ -47,21 +47,31 @@ fn taken_in_spite_of_an_hour(max_bytes: usize, wake: impl FnOnce(&Queue)) -> Tak
     })
 }
 
-#[test]
-fn what_arrives_meanwhile_is_taken_together() {
+/// What a writer takes that is held for so long while three appends arrive, and until when it was held. None when the
+/// machine stood still, so that the time had passed before all had arrived.
+fn taken_after(time: Duration) -> Option<(Taken, Instant)> {
     let queue = Queue::new(1 << 20);
-    let body = Bytes::from_static(b"x");
-    let until = Instant::now() + Duration::from_millis(50);
-    let taken = thread::scope(|scope| {
+    let until = Instant::now() + time;
+    thread::scope(|scope| {
         let writer = scope.spawn(|| queue.take(LIMITS, Wait::Forever, Some(until)));
-        while !queue.lock().is_held {
+        while !queue.lock().is_held && Instant::now() < until {
             thread::yield_now();
         }
         for _ in 0..3 {
-            queue.push(append(&body)).unwrap();
+            queue.push(append(&Bytes::from_static(b"x"))).unwrap();
         }
-        writer.join().unwrap()
-    });
+        let is_in_time = Instant::now() < until;
+        let taken = writer.join().unwrap();
+        is_in_time.then_some((taken, until))
+    })
+}
+
+#[test]
+fn what_arrives_meanwhile_is_taken_together() {
+    let mut times = [50, 500, 5_000, 50_000]
+        .map(Duration::from_millis)
+        .into_iter();
+    let (taken, until) = times.find_map(taken_after).unwrap();
     assert_eq!(appends(taken), 3);
     assert!(Instant::now() >= until);
 }

@@ -184,9 +184,9 @@ impl Scene {
         Self::start(cases, |config| {
             config.ai.max_answer_bytes = 1024 * 1024;
             config.ai.times = AiTimes {
-                first_byte_ms: 1_500,
-                silence_ms: 1_500,
-                answer_ms: 4_000,
+                first_byte_ms: 4_000,
+                silence_ms: 4_000,
+                answer_ms: 8_000,
                 keep_alive_ms: 200,
             };
         })

@@ -40,29 +40,29 @@ fn a_client_that_does_not_read_holds_back_its_own_answer_only() {
                 .map_or(0, |record| record.written)
         };
         for number in 0..2 {
-            let mut last = (0, Instant::now());
+            // So many looks, and not so much time, which passes on a machine that stands still as well.
+            let (mut last, mut looks) = (0, 0);
             until("the provider is held back", || {
                 let now = written(number);
-                if now != last.0 {
-                    last = (now, Instant::now());
-                }
-                now > 0 && last.1.elapsed() > Duration::from_millis(500)
+                looks = if now == last { looks + 1 } else { 0 };
+                last = now;
+                now > 0 && looks > 250
             })
             .await;
             assert!(written(number) < MAX_UNREAD_BYTES, "{}", written(number));
         }
         // The others notice nothing of it.
+        let mut times = Vec::new();
         for number in 2..12 {
             let began = Instant::now();
             let script = vec![send(UNTIL_CLOSE), send([WORD, END].concat())];
             let reply = scene.ask("local", number, vec![script]).await;
             assert_eq!((reply.text().as_str(), reply.is_done), ("word", true));
-            assert!(
-                began.elapsed() < Duration::from_secs(2),
-                "{:?}",
-                began.elapsed()
-            );
+            times.push(began.elapsed());
         }
+        // A machine that stands still for a while holds up one of them; what is held back here would hold up all.
+        times.sort();
+        assert!(times[times.len() / 2] < Duration::from_secs(2), "{times:?}");
         let before = [written(0), written(1)];
         assert!(before.iter().all(|written| *written < MAX_UNREAD_BYTES));
         // Who reads on is served on; who leaves is left.
@@ -103,12 +103,13 @@ async fn until_moving(
 
 #[test]
 fn an_answer_that_nobody_reads_ends_in_time() {
-    let time = Duration::from_secs(2);
+    // Long enough for the second question, which is to come while the first holds the place.
+    let time = Duration::from_secs(5);
     wait(async {
         let scene = Scene::start(4, |config| {
             config.ai.max_answer_bytes = 1 << 30;
             config.ai.max_streams = 1;
-            config.ai.times.answer_ms = 2_000;
+            config.ai.times.answer_ms = 5_000;
         })
         .await;
         let endless = vec![

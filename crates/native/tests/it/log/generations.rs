@@ -9,7 +9,8 @@ use epicenter_room::{Entry, RoomStatus, Seq};
 use epicenter_server::ports::Clock;
 
 use super::{
-    DAY, Disk, append, eventually, extent, pending, ready, replace, room, texts, visible, wake,
+    DAY, Disk, append, eventually, extent, is_clean, pending, ready, replace, room, texts, visible,
+    wake,
 };
 
 fn logs(log: &SqliteLog, name: &RoomName) -> Vec<LogId> {
@@ -23,10 +24,6 @@ fn replaced(log: &SqliteLog, name: &RoomName, times: u64) {
         append(log, name, 1, number, vec![ready(number.to_string())]).unwrap();
         replace(log, name, number, &number.to_string()).unwrap();
     }
-}
-
-fn is_clean(disk: &Disk, log: &SqliteLog) -> bool {
-    log.stats().purge_backlog == 0 && disk.count("SELECT count(*) FROM retired_logs") == 0
 }
 
 #[test]
