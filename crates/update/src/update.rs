@@ -8,12 +8,13 @@ pub(crate) use blocks::Block;
 pub(crate) use walk::Walk;
 
 use blocks::Blocks;
-use scan::{Discard, checked_context, read_deletes, scan};
+use scan::{BlocksAndDeletes, Discard, Scan, Sink, checked_context, read_deletes, scan};
 
 use crate::cursor::Keys;
 use crate::delete_set::{DeleteRanges, DeleteSet};
 use crate::error::{Limits, UpdateError};
 use crate::lib0::Reader;
+use crate::text::Text;
 use crate::{ClientId, Clock};
 
 /// Keys that are named by number are written out in full again, so the bytes they stand for are
@@ -36,6 +37,30 @@ pub fn validate(bytes: &[u8], limits: &Limits) -> Result<(), UpdateError> {
     }
 }
 
+/// Scans into a new sink, and once more with a table of keys where any is named by number.
+fn scan_with_keys<'a, S: Sink<'a> + Default>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<(Scan<'a>, S, Vec<Text<'a>>), UpdateError> {
+    let mut sink = S::default();
+    let mut needs_table = false;
+    let untracked = Keys::Untracked {
+        stopped: &mut needs_table,
+    };
+    let mut result = scan(bytes, limits, untracked, &mut sink);
+    let mut keys = Vec::new();
+    if needs_table {
+        sink = S::default();
+        let mut repeatable = bytes.len().saturating_mul(KEY_EXPANSION);
+        let recorder = Keys::Record {
+            table: &mut keys,
+            repeatable: &mut repeatable,
+        };
+        result = scan(bytes, limits, recorder, &mut sink);
+    }
+    Ok((result?, sink, keys))
+}
+
 /// A V2 update whose structure has been checked; it borrows its bytes.
 #[derive(Debug, Clone)]
 pub struct Update<'a> {
@@ -48,23 +73,28 @@ pub struct Update<'a> {
 impl<'a> Update<'a> {
     /// Checks `bytes` and remembers where each client's structs are.
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, UpdateError> {
-        let mut blocks = Blocks::default();
-        let mut keys = Vec::new();
-        let mut needs_table = false;
-        let untracked = Keys::Untracked {
-            stopped: &mut needs_table,
-        };
-        let mut result = scan(bytes, limits, untracked, &mut blocks);
-        if needs_table {
-            blocks = Blocks::default();
-            let mut repeatable = bytes.len().saturating_mul(KEY_EXPANSION);
-            let recorder = Keys::Record {
-                table: &mut keys,
-                repeatable: &mut repeatable,
-            };
-            result = scan(bytes, limits, recorder, &mut blocks);
-        }
-        let scan = result?;
+        let (scan, blocks, keys) = scan_with_keys::<Blocks<'a>>(bytes, limits)?;
+        Self::of(bytes, scan, blocks, keys)
+    }
+
+    /// The same together with [`Update::deletes`], which cost one look at the structs and not a second one.
+    pub fn parse_with_deletes(
+        bytes: &'a [u8],
+        limits: &Limits,
+    ) -> Result<(Self, DeleteSet), UpdateError> {
+        let (scan, sink, keys) = scan_with_keys::<BlocksAndDeletes<'a>>(bytes, limits)?;
+        let update = Self::of(bytes, scan, sink.blocks, keys)?;
+        let mut deletes = sink.deletes;
+        update.for_each_delete(|client, start, end| deletes.add(client, start..end));
+        Ok((update, deletes.finish()))
+    }
+
+    fn of(
+        bytes: &'a [u8],
+        scan: Scan<'a>,
+        mut blocks: Blocks<'a>,
+        keys: Vec<Text<'a>>,
+    ) -> Result<Self, UpdateError> {
         if !scan.is_descending {
             blocks.sort_by_client(bytes.len())?;
         }

@@ -88,12 +88,12 @@ impl MergedState {
         let stored = log.read(room, state.upto, None)?;
         let (status, last) = (stored.status, stored.last);
         state.extend(stored)?;
-        let ready = Update::parse(&state.ready, &STORED)?;
+        let (ready, deletes) = Update::parse_with_deletes(&state.ready, &STORED)?;
         let loaded = Loaded {
             status,
             last,
             state_vector: ready.state_vector(),
-            deletes: ready.deletes(),
+            deletes,
             pending: state.pending.clone(),
             is_purged: log.extent(room).is_some_and(|extent| extent.is_purged),
         };

@@ -1,7 +1,10 @@
 //! The one complete check of an update, and the reading of delete sets.
 
+use std::ops::Range;
+
 use super::blocks::{Block, Blocks, Checkpoint, REPEATED_CLIENT};
 use crate::cursor::{Context, Cursor, Depth, Keys, Opened};
+use crate::delete_set::DeleteRanges;
 use crate::error::{Limits, UpdateError};
 use crate::lib0::Reader;
 use crate::text::Text;
@@ -13,10 +16,12 @@ use crate::{ClientId, Clock, MAX_CLOCK};
 /// keeps the checkpoints (some 450 bytes each) to a few times the size of the input.
 const CHECKPOINT_DISTANCE: usize = 64;
 
-/// What a scan tells about the blocks it passes.
+/// What a scan tells about what it passes.
 pub(super) trait Sink<'a> {
     fn checkpoint(&mut self, ordinal: u32, cursor: &Cursor<'a>);
     fn block(&mut self, block: Block);
+    /// The clocks of a struct that holds only deleted or collected content.
+    fn deleted(&mut self, client: ClientId, clocks: Range<Clock>);
 }
 
 pub(super) struct Discard;
@@ -24,6 +29,7 @@ pub(super) struct Discard;
 impl<'a> Sink<'a> for Discard {
     fn checkpoint(&mut self, _: u32, _: &Cursor<'a>) {}
     fn block(&mut self, _: Block) {}
+    fn deleted(&mut self, _: ClientId, _: Range<Clock>) {}
 }
 
 impl<'a> Sink<'a> for Blocks<'a> {
@@ -36,6 +42,29 @@ impl<'a> Sink<'a> for Blocks<'a> {
 
     fn block(&mut self, block: Block) {
         self.push(block);
+    }
+
+    fn deleted(&mut self, _: ClientId, _: Range<Clock>) {}
+}
+
+/// The blocks, and what is deleted.
+#[derive(Default)]
+pub(super) struct BlocksAndDeletes<'a> {
+    pub(super) blocks: Blocks<'a>,
+    pub(super) deletes: DeleteRanges,
+}
+
+impl<'a> Sink<'a> for BlocksAndDeletes<'a> {
+    fn checkpoint(&mut self, ordinal: u32, cursor: &Cursor<'a>) {
+        self.blocks.checkpoint(ordinal, cursor);
+    }
+
+    fn block(&mut self, block: Block) {
+        self.blocks.block(block);
+    }
+
+    fn deleted(&mut self, client: ClientId, clocks: Range<Clock>) {
+        self.deletes.add(client, clocks);
     }
 }
 
@@ -98,6 +127,9 @@ pub(super) fn scan<'a>(
         for _ in 0..head.structs {
             let next = cursor.read_struct(head.client, clock, &mut context)?;
             block.add(&next);
+            if next.is_deleted() {
+                sink.deleted(head.client, clock..next.end());
+            }
             clock = next.end();
         }
         block.contiguous = block.contiguous.min(block.end);

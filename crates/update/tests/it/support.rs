@@ -152,12 +152,17 @@ pub(crate) fn exercise(bytes: &[u8], base: Option<&[u8]>) -> Result<(), UpdateEr
         }
         Err(error) => {
             assert_eq!(checked, Err(error.clone()), "validate and parse disagree");
+            let with_deletes = Update::parse_with_deletes(bytes, &limits);
+            assert_eq!(with_deletes.err(), Some(error.clone()));
             return Err(error);
         }
     };
     let vector = update.state_vector();
     let summary = update.summary();
     assert_eq!(summary.deletes, update.deletes());
+    let (again, deletes) = Update::parse_with_deletes(bytes, &limits).unwrap();
+    assert_eq!(again.summary(), summary);
+    assert_eq!(deletes, summary.deletes);
     let single = merged(&[bytes]);
     assert_eq!(merged(&[&single]), single, "a merge of a merge");
     assert_eq!(merged(&[bytes, bytes]), single, "a merge with itself");
